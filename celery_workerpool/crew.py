@@ -1,0 +1,403 @@
+"""The children of a pool: how many there are, how each starts, retires and ends.
+
+Knows nothing of tasks beyond "this child is running one". Not thread-safe: the engine calls
+with its lock held.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from math import inf
+from typing import Protocol
+
+from .drivers import Driver
+from .errors import ForkServerLost
+from .policy.backoff import StartBackoff
+from .policy.recycling import Recycling, Step
+from .policy.sizing import Census, decide
+from .process.channel import Channel, ChannelClosed
+from .process.forkserver import ForkServer
+from .process.messages import Stop, encode
+from .types import LossCause, WorkerState
+from .worker import Worker
+
+logger = logging.getLogger(__name__)
+
+#: Seconds an idle child may take to leave: time for handlers of worker_process_shutdown.
+RETIRE_TIMEOUT = 30.0
+#: Seconds an idle child may live on after it closed its channel.
+CLOSED_TIMEOUT = 5.0
+
+
+class Source(Protocol):
+    """What starts fork servers; see :class:`celery_workerpool.process.launcher.Launcher`."""
+
+    def start_server(self) -> ForkServer: ...
+
+    def greeting(self) -> bytes | None: ...
+
+
+class Overseer(Protocol):
+    """Who is called when a descriptor is ready; takes the lock and calls back in."""
+
+    def on_channel_readable(self, worker: Worker) -> None: ...
+
+    def on_channel_writable(self, worker: Worker) -> None: ...
+
+    def on_server_readable(self, server: ForkServer) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CrewOptions:
+    """How children live. Durations in seconds."""
+
+    start_timeout: float = 4.0  # until a child is ready
+    max_tasks: int | None = None  # tasks per child, at least 1
+    #: Called before each child is started, in the pool's process.
+    before_launch: Callable[[], None] = lambda: None
+
+
+class Crew:
+    """Keeps as many children as wanted."""
+
+    def __init__(
+        self, source: Source, options: CrewOptions, overseer: Overseer, driver: Driver
+    ) -> None:
+        self.target = 0  # children that may run tasks at the same time
+        self.workers: dict[int, Worker] = {}  # all whose pid is not reaped
+        self.busy = 0  # of all, also those that are leaving
+        self._idle: deque[Worker] = deque()
+        self._source = source
+        self._options = options
+        self._overseer = overseer
+        self._driver = driver
+        self._recycling = Recycling(options.max_tasks)
+        self._backoff = StartBackoff()
+        self._retry_at = inf
+        self._server: ForkServer | None = None
+        self._servers: list[ForkServer] = []
+        self._numbers = itertools.count(1)
+        self._stopping = False
+        self._unsettled = False  # a child that comes idle may have to go
+        #: Monotonic seconds; no deadline of a child or of this object comes earlier.
+        self.next_deadline = inf
+
+    # ── what there is ────────────────────────────────────────────────────────────────────
+
+    def live(self) -> Iterator[Worker]:
+        """Children that take tasks, or will when they are ready."""
+        return (worker for worker in self.workers.values() if worker.live)
+
+    def find(self, pid: int) -> Worker | None:
+        return next((w for w in self.workers.values() if w.pid == pid), None)
+
+    def census(self) -> Census:
+        states = [worker.state for worker in self.live()]
+        return Census(
+            starting=states.count(WorkerState.STARTING),
+            idle=states.count(WorkerState.IDLE),
+            busy=states.count(WorkerState.BUSY),
+        )
+
+    def note_deadline(self, when: float) -> None:
+        self.next_deadline = min(self.next_deadline, when)
+
+    def forget_past_deadlines(self) -> None:
+        """Look anew at what comes first, after everything due has been done."""
+        self.next_deadline = self._retry_at
+        for worker in self.workers.values():
+            self.note_deadline(worker.next_deadline())
+
+    @property
+    def server_alive(self) -> bool:
+        return self._server is not None
+
+    # ── tasks come and go ────────────────────────────────────────────────────────────────
+
+    @property
+    def has_room(self) -> bool:
+        return bool(self._idle) and self.busy < self.target
+
+    def take(self) -> Worker:
+        """An idle child, now busy: the one used last, its memory is warm."""
+        worker = self._idle.pop()
+        worker.state = WorkerState.BUSY
+        self.busy += 1
+        return worker
+
+    def give_back(self, worker: Worker) -> None:
+        """The child did not get the task it was taken for."""
+        self.busy -= 1
+        worker.state = WorkerState.IDLE
+        self._idle.append(worker)
+
+    def task_over(self, worker: Worker, now: float) -> None:
+        """The child has answered; it comes idle or retires."""
+        worker.tasks_done += 1
+        self.unburden(worker)
+        if not worker.leaving:
+            age = now - worker.ready_at
+            step, reason = self._recycling.decide(worker.tasks_done, False, age)
+            if step is Step.RETIRE:
+                worker.leaving = reason
+        if worker.leaving:
+            self._retire(worker, now)
+            self.reconcile(now)
+            return
+        worker.state = WorkerState.IDLE
+        self._idle.append(worker)
+        if self._unsettled:
+            self.reconcile(now)
+
+    def task_begins(self, worker: Worker, now: float) -> None:
+        """The child has its task; its replacement is started if this is its last."""
+        if self._options.max_tasks is not None and not worker.preparing:
+            age = now - worker.ready_at
+            step, reason = self._recycling.decide(worker.tasks_done, True, age)
+            if step is Step.PREPARE:
+                worker.preparing = reason
+                self.reconcile(now)
+
+    def unburden(self, worker: Worker) -> None:
+        """The child's task is over for the pool, whatever the child does."""
+        worker.job = None
+        worker.soft_at = worker.hard_at = worker.job_started_at = inf
+        self.busy -= 1
+
+    # ── size ─────────────────────────────────────────────────────────────────────────────
+
+    def resize(self, target: int, now: float) -> None:
+        self.target = target
+        self.reconcile(now)
+
+    def restart(self, now: float) -> None:
+        """Replace every child by one that holds this process as it is now."""
+        for worker in self.live():
+            worker.due = worker.due or "pool restart"
+        self._server = None  # The old one goes with its last child.
+        self.reconcile(now)
+
+    def reconcile(self, now: float) -> None:
+        """Start and retire children until there are as many as wanted."""
+        if self._stopping:
+            return
+        replacements = sum(1 for worker in self.live() if worker.preparing or worker.due)
+        sizing = decide(self.target, replacements, self.census())
+        if sizing.start:
+            wait = self._backoff.wait(now)
+            self._retry_at = now + wait if wait else inf
+            self.note_deadline(self._retry_at)
+            for _ in range(0 if wait else sizing.start):
+                self._launch(now)
+        for _ in range(sizing.retire):
+            worker = next((w for w in self._idle if w.due), self._idle[0])
+            self.retire(worker, worker.due or sizing.reason, now)
+        self._replace_due(replacements, now)
+
+    def _replace_due(self, replacements: int, now: float) -> None:
+        """Let children that are due go, as far as others are ready in their place."""
+        ready = [w for w in self.live() if w.state is not WorkerState.STARTING]
+        due = [w for w in ready if w.due]
+        due.sort(key=lambda w: w.state is WorkerState.BUSY)  # idle ones first
+        for worker in due[: max(0, len(ready) - self.target)]:
+            self.retire(worker, worker.due, now)
+        census = self.census()
+        self._unsettled = bool(due) or census.live > self.target + replacements
+
+    # ── one child's life ─────────────────────────────────────────────────────────────────
+
+    def _launch(self, now: float) -> None:
+        self._options.before_launch()
+        if self._server is None:
+            self._server = self._source.start_server()
+            self._servers.append(self._server)
+            self._watch_server(self._server)
+        number = next(self._numbers)
+        taken = {worker.index for worker in self.workers.values()}
+        index = next(i for i in itertools.count() if i not in taken)
+        try:
+            channel = Channel(self._server.launch(number, index))
+        except ForkServerLost:
+            self._server = None  # Its end of file is on the way and tells the rest.
+            self._retry_at = now + self._backoff.failed(now)
+            self.note_deadline(self._retry_at)
+            return
+        gone_by = now + self._options.start_timeout
+        worker = Worker(number, index, self._server, channel, started_at=now, gone_by=gone_by)
+        self.workers[number] = worker
+        self.note_deadline(gone_by)
+        self._watch_channel(worker)
+        greeting = self._source.greeting()
+        if greeting is not None:
+            self.send(worker, greeting)
+
+    def ready(self, worker: Worker, pid: int, now: float) -> None:
+        """The child can take tasks."""
+        worker.pid = pid
+        worker.ready_at = now
+        worker.gone_by = inf
+        worker.state = WorkerState.IDLE
+        self._backoff.succeeded()
+        self._idle.appendleft(worker)
+        self.reconcile(now)
+
+    def send(self, worker: Worker, frame: bytes) -> None:
+        """Send, now or when the socket takes it.
+
+        Raises:
+            ChannelClosed: the child does not listen any more.
+        """
+        if not worker.channel.send(frame):
+            self._watch_writable(worker)
+
+    def flush(self, worker: Worker) -> None:
+        """The socket takes data again."""
+        try:
+            if not worker.channel.flush():
+                return
+        except ChannelClosed:
+            pass  # The exit notification accounts for its task.
+        self._driver.remove_writer(worker.channel.fileno())
+
+    def retire(self, worker: Worker, reason: str, now: float) -> None:
+        """Let a child go; a busy one after its task."""
+        worker.leaving = worker.leaving or reason
+        if worker.state is WorkerState.IDLE:
+            self._idle.remove(worker)
+            self._retire(worker, now)
+        elif worker.state is WorkerState.STARTING:
+            worker.kill(LossCause.SHUTDOWN)
+
+    def _retire(self, worker: Worker, now: float) -> None:
+        logger.debug("child pid:%s retires: %s", worker.pid, worker.leaving)
+        worker.state = WorkerState.TERMINATING
+        worker.gone_by = now + RETIRE_TIMEOUT
+        self.note_deadline(worker.gone_by)
+        try:
+            self.send(worker, encode(Stop()))
+        except ChannelClosed:
+            pass  # It is going already.
+
+    def channel_closed(self, worker: Worker, now: float) -> None:
+        """End of file. The child is dead, or its task has closed every descriptor."""
+        self._driver.remove_reader(worker.channel.fileno())
+        if worker.state is WorkerState.IDLE:
+            self._idle.remove(worker)
+            worker.state = WorkerState.TERMINATING
+        worker.leaving = worker.leaving or "channel closed"
+        if worker.state is not WorkerState.BUSY:
+            worker.gone_by = min(worker.gone_by, now + CLOSED_TIMEOUT)
+            self.note_deadline(worker.gone_by)
+
+    def overdue(self, worker: Worker) -> None:
+        """The child was not ready, or not gone, in its time."""
+        if worker.state is WorkerState.STARTING:
+            logger.error(
+                "child pid:%s was not ready within %s s and is killed "
+                "(worker_proc_alive_timeout, workerpool_start_timeout)",
+                worker.pid,
+                self._options.start_timeout,
+            )
+        else:
+            logger.warning("child pid:%s did not leave in time and is killed", worker.pid)
+        starting = worker.state is WorkerState.STARTING
+        worker.kill(LossCause.SHUTDOWN)
+        if starting:
+            worker.state = WorkerState.STARTING  # Its end is a failed start.
+
+    def gone(self, worker: Worker, status: str, now: float) -> None:
+        """The child is dead; its task, if any, has been accounted for."""
+        fd = worker.channel.fileno()
+        self._driver.remove_reader(fd)
+        self._driver.remove_writer(fd)
+        worker.channel.close()
+        if worker in self._idle:
+            self._idle.remove(worker)
+        del self.workers[worker.number]
+        worker.server.reap(worker.number)
+        if worker.state is WorkerState.STARTING and not self._stopping:
+            wait = self._backoff.failed(now)
+            logger.error(
+                "child pid:%s died before it was ready (%s); next try in %.1f s",
+                worker.pid,
+                status,
+                wait,
+            )
+        worker.state = WorkerState.TERMINATED
+        self._close_finished_servers()
+        self.reconcile(now)
+
+    # ── fork servers ─────────────────────────────────────────────────────────────────────
+
+    def server_lost(self, server: ForkServer, exc: ForkServerLost, now: float) -> list[Worker]:
+        """The server is dead, and with it its children; returns those, killed."""
+        logger.error("fork server pid:%s is gone (%s)", server.pid, exc)
+        self._driver.remove_reader(server.fileno())
+        self._servers.remove(server)
+        server.close()
+        if self._server is server:
+            self._server = None
+        orphans = [w for w in self.workers.values() if w.server is server]
+        for worker in orphans:
+            worker.kill(LossCause.EXITED)
+        return orphans
+
+    def _close_finished_servers(self) -> None:
+        for server in [s for s in self._servers if s is not self._server]:
+            if not server.children:
+                self._driver.remove_reader(server.fileno())
+                self._servers.remove(server)
+                server.close()
+
+    def stop(self, now: float) -> None:
+        """Let every child go and start no more."""
+        self._stopping = True
+        for worker in list(self.live()):
+            self.retire(worker, "pool stops", now)
+
+    def close(self) -> None:
+        """End what is left. Blocks until every process is gone."""
+        self._stopping = True
+        for worker in self.workers.values():
+            self._driver.remove_reader(worker.channel.fileno())
+            self._driver.remove_writer(worker.channel.fileno())
+            worker.channel.close()
+        self.workers.clear()
+        self._idle.clear()
+        for server in self._servers:
+            self._driver.remove_reader(server.fileno())
+            server.close()
+        self._servers.clear()
+        self._server = None
+
+    # ── descriptors ──────────────────────────────────────────────────────────────────────
+
+    def move_to(self, driver: Driver) -> None:
+        """Be driven by another loop."""
+        self._driver = driver
+        for server in self._servers:
+            self._watch_server(server)
+        for worker in self.workers.values():
+            self._watch_channel(worker)
+            if worker.channel.unsent:
+                self._watch_writable(worker)
+
+    def _watch_server(self, server: ForkServer) -> None:
+        self._driver.add_reader(
+            server.fileno(), partial(self._overseer.on_server_readable, server)
+        )
+
+    def _watch_channel(self, worker: Worker) -> None:
+        self._driver.add_reader(
+            worker.channel.fileno(), partial(self._overseer.on_channel_readable, worker)
+        )
+
+    def _watch_writable(self, worker: Worker) -> None:
+        self._driver.add_writer(
+            worker.channel.fileno(), partial(self._overseer.on_channel_writable, worker)
+        )

@@ -1,0 +1,44 @@
+"""What ``celery inspect stats`` and Flower show of the pool: flat, and readable as it is."""
+
+from __future__ import annotations
+
+import time
+
+from .engine import Engine
+from .types import Limits, mebibytes
+from .worker import Worker
+
+
+def describe_pool(engine: Engine, default_limits: Limits) -> dict[str, object]:
+    """Live figures; plain data.
+
+    ``processes`` are the pids, ``children`` one line each, ``waiting`` the tasks that this
+    worker holds and no child runs yet.
+    """
+    now = time.monotonic()
+    workers = engine.workers()
+    return {
+        "max-concurrency": engine.target,
+        "processes": [worker.pid for worker in workers if worker.pid is not None],
+        "timeouts": (default_limits.soft or 0, default_limits.hard or 0),
+        "running": engine.running,
+        "waiting": engine.waiting,
+        "children": [_line(worker, now) for worker in workers],
+    }
+
+
+def _line(worker: Worker, now: float) -> str:
+    parts = [
+        f"pid {worker.pid}" if worker.pid is not None else "starting",
+        worker.state.value,
+        f"{worker.tasks_done} tasks done",
+        f"{mebibytes(worker.rss)} resident",
+        f"{now - worker.started_at:.0f} s old",
+    ]
+    job = worker.job
+    if job is not None:
+        parts.insert(2, f"{job} for {now - worker.job_started_at:.1f} s")
+    going = worker.leaving or worker.due or worker.preparing
+    if going:
+        parts.append(going)
+    return ", ".join(parts)

@@ -1,0 +1,1 @@
+"""Decisions. Nothing here reads a clock, starts a process or imports Celery."""

@@ -1,0 +1,49 @@
+"""Reads how urgent a task is.
+
+The order inside a worker must never contradict the broker's. So a number is read in the
+broker's own direction, a missing number is what the broker takes it for, and only a task that
+names its priority (the header ``task_priority``) is placed without looking at its number.
+"""
+
+from __future__ import annotations
+
+from numbers import Real
+
+from ..errors import InvalidTaskError
+from ..types import TaskPriority
+
+#: Header of a task message that names its priority, e.g. ``"HIGH"``.
+HEADER = "task_priority"
+
+#: Steps of the brokers' scales (0 to 9) that are worth one level.
+_STEP = 3.0
+
+
+def level(name: object, number: object, *, low_first: bool) -> float:
+    """The scheduler's level of a task: 0 is CRITICAL, 3 is LOW, fractions lie between.
+
+    Arguments:
+        name: the header, or None.
+        number: the message's priority property, or None.
+        low_first: whether low numbers come first, as on Redis; RabbitMQ has high ones first.
+
+    Raises:
+        InvalidTaskError: the name is no TaskPriority, the number no number.
+    """
+    if name is not None:
+        return float(_named(name))
+    if number is None:
+        number = 0  # What Redis and RabbitMQ take it for; the first there, the last here.
+    if isinstance(number, bool) or not isinstance(number, Real):
+        raise InvalidTaskError("priority", number, "a number from 0 to 9, or None")
+    value = float(number)
+    return value / _STEP if low_first else (9.0 - value) / _STEP
+
+
+def _named(name: object) -> TaskPriority:
+    if isinstance(name, str) and name.upper() in TaskPriority.__members__:
+        return TaskPriority[name.upper()]
+    if not isinstance(name, bool) and name in TaskPriority.__members__.values():
+        return TaskPriority(name)
+    expected = f"one of {', '.join(TaskPriority.__members__)}"
+    raise InvalidTaskError(HEADER, name, expected)

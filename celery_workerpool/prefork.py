@@ -1,0 +1,249 @@
+"""The worker pool that Celery sees: ``worker_pool = "celery_workerpool:WorkerPool"``.
+
+The module has prefork's name because two of Celery's checks go by it (Django's handling of
+inherited database pools, log forwarding in the test worker), and the class is prefork's
+subclass because a third goes by that (``--concurrency auto`` honours the cgroup's CPU quota).
+Nothing of prefork's machinery runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from billiard.common import TERM_SIGNAL
+from celery import signals
+from celery.concurrency.prefork import TaskPool
+from celery.utils.nodenames import gethostname
+
+from .bootsteps import PoolStep
+from .crew import CrewOptions
+from .drivers import HubDriver, PollDriver, ThreadDriver
+from .engine import Engine, EngineOptions
+from .errors import InvalidTaskError
+from .info import describe_pool
+from .policy import priority
+from .process.launcher import Launcher
+from .runtime import CeleryRuntime
+from .settings import PREFIX, Settings
+from .shutdown import ShutdownWatch
+from .task import TaskHandle, bare_call, seconds
+from .types import Limits, MemoryLimits, TaskPriority
+
+#: Seconds a spawned child may take to import the application, unless told otherwise.
+SPAWN_TIMEOUT = 60.0
+
+
+class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
+    """A pool of processes with priorities, exact limits and instant crash detection.
+
+    Takes the same options as Celery's prefork pool. The engine does the work; this class
+    translates, and moves the engine between the worker's event loop and its own.
+    """
+
+    #: The backlog waits in the engine's heap, not in Celery's semaphore.
+    uses_semaphore = False
+
+    def __init__(self, limit: int | None = None, *, app: Any = None, **options: Any) -> None:
+        super().__init__(limit, app=app, **options)
+        self.settings = Settings.from_mapping(_lower_case(app.conf))
+        app.steps["consumer"].add(PoolStep)
+        transport = app.connection_for_read().get_transport_cls()
+        self._low_first = transport.driver_type == "redis"
+        self._default_limits = Limits(
+            soft=seconds("soft time limit", options.get("soft_timeout")),
+            hard=seconds("time limit", options.get("timeout")),
+        )
+        self._engine: Engine | None = None
+
+    # ── life ─────────────────────────────────────────────────────────────────────────────
+
+    def on_start(self) -> None:
+        memory = self._memory_limits()
+        runtime = CeleryRuntime(
+            self.app, self._hostname, report_memory=memory.recycle is not None
+        )
+        spawn = not self.forking_enable
+        options = EngineOptions(
+            aging=self.settings.priority_aging,
+            memory=memory,
+            sample_interval=self.settings.memory_sample_interval,
+            crew=CrewOptions(
+                start_timeout=self._start_timeout(spawn),
+                max_tasks=self.options.get("maxtasksperchild") or None,
+                before_launch=self._announce_child,
+            ),
+        )
+        # On a transport with an event loop, that one takes over with the first connection.
+        driver = ThreadDriver() if self.options.get("threads", True) else PollDriver()
+        self._engine = Engine(Launcher(runtime, spawn=spawn), options, driver)
+        self._engine.resize(self.limit)
+
+    def did_start_ok(self) -> bool:
+        return self._running.started_ok
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        """Called with every new connection to the broker."""
+        self._running.attach(HubDriver(hub))
+
+    def leave_event_loop(self) -> None:
+        """The connection is lost: carry on without the loop until there is another."""
+        self._running.attach(ThreadDriver())
+
+    def flush(self) -> None:
+        """Drop what waits: the broker delivers it again, as it was not acknowledged."""
+        if self._engine is not None:
+            self._engine.flush()
+
+    def on_close(self) -> None:
+        """The worker stops: hand over nothing more."""
+        if self._engine is not None:
+            self._engine.close()
+
+    def on_stop(self) -> None:
+        """Wait for what runs, then end the children."""
+        engine = self._engine
+        if engine is None:
+            return
+        if engine.entered:
+            # Celery's signal handler for a cold shutdown has interrupted the engine. What it
+            # is doing must be finished first; on_terminate follows when the handler returns.
+            engine.close()
+            return
+        engine.stop(between=ShutdownWatch(engine, self.settings.terminate_grace))
+        self._engine = None
+
+    def on_terminate(self) -> None:
+        """End the children now."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.kill()
+
+    # ── tasks ────────────────────────────────────────────────────────────────────────────
+
+    def apply_async(
+        self,
+        target: Callable[..., object],
+        args: Any = (),
+        kwargs: Any = None,
+        *,
+        accept_callback: Callable[..., object] | None = None,
+        callback: Callable[..., object] | None = None,
+        error_callback: Callable[..., object] | None = None,
+        timeout_callback: Callable[..., object] | None = None,
+        soft_timeout: object = None,
+        timeout: object = None,
+        **_: object,
+    ) -> TaskHandle:
+        """Run ``target(*args, **kwargs)`` in a child when its turn comes; returns at once.
+
+        A task with options that cannot be understood fails through its error callback.
+        """
+        callbacks = {
+            "accept_callback": accept_callback,
+            "callback": callback,
+            "error_callback": error_callback,
+            "timeout_callback": timeout_callback,
+        }
+        job = TaskHandle(
+            self._running,
+            bare_call(target, kwargs),
+            tuple(args or ()),
+            callbacks,
+            soft_timeout,
+            timeout,
+            self._default_limits,
+        )
+        try:
+            job.level = self._level(job.headers)
+        except InvalidTaskError as exc:
+            job.refused(exc)
+            return job
+        self._running.submit(job)
+        return job
+
+    def terminate_job(self, pid: int, signal: int | None = None) -> None:
+        """End the task that child ``pid`` runs."""
+        number = getattr(pid, "job_number", None)
+        self._running.terminate_on(pid, number, signal or TERM_SIGNAL)
+
+    # ── size ─────────────────────────────────────────────────────────────────────────────
+
+    def grow(self, n: int = 1) -> None:
+        """Start ``n`` more children."""
+        self._running.resize(self.num_processes + n)
+
+    def shrink(self, n: int = 1) -> None:
+        """Let ``n`` children go: idle ones now, busy ones after their task."""
+        self._running.resize(max(0, self.num_processes - n))
+
+    def restart(self) -> None:
+        """Replace every child, without a dip in capacity."""
+        self._running.restart()
+
+    def maintain_pool(self, *_: object, **__: object) -> None:
+        self._running.maintain()
+
+    @property
+    def num_processes(self) -> int:
+        return self._running.target if self._engine is not None else int(self.limit or 0)
+
+    def _get_info(self) -> dict[str, object]:
+        info: dict[str, object] = {
+            "implementation": f"{type(self).__module__}:{type(self).__name__}",
+            "max-concurrency": self.limit,
+            "max-tasks-per-child": self.options.get("maxtasksperchild") or "N/A",
+            "max-memory-per-child": self.options.get("max_memory_per_child") or "N/A",
+            "put-guarded-by-semaphore": False,
+            "writes": "N/A",
+        }
+        if self._engine is not None:
+            info.update(describe_pool(self._engine, self._default_limits))
+        return info
+
+    # ── helpers ──────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _running(self) -> Engine:
+        if self._engine is None:
+            raise RuntimeError("the worker pool is not running: start() comes first")
+        return self._engine
+
+    @property
+    def _hostname(self) -> str:
+        initargs = self.options.get("initargs")
+        return initargs[1] if initargs else gethostname()
+
+    def _level(self, headers: dict[str, Any] | None) -> float:
+        if headers is None:
+            return float(TaskPriority.NORMAL)
+        number = headers["delivery_info"].get("priority")
+        return priority.level(headers.get(priority.HEADER), number, low_first=self._low_first)
+
+    def _memory_limits(self) -> MemoryLimits:
+        kibibytes = self.options.get("max_memory_per_child")
+        if not kibibytes:
+            return MemoryLimits()
+        recycle = int(kibibytes) * 1024
+        ratio = self.settings.memory_kill_ratio
+        return MemoryLimits(recycle, int(recycle * ratio) if ratio else None)
+
+    def _start_timeout(self, spawn: bool) -> float:
+        if self.settings.start_timeout is not None:
+            return self.settings.start_timeout
+        timeout = float(self.app.conf.worker_proc_alive_timeout)
+        return max(timeout, SPAWN_TIMEOUT) if spawn else timeout
+
+    def _announce_child(self) -> None:
+        signals.worker_before_create_process.send(sender=self)
+
+
+def _lower_case(conf: Any) -> dict[str, object]:
+    """The pool's part of a Celery configuration, whatever its spelling.
+
+    With a namespace (Django's ``CELERY_WORKERPOOL_…``) Celery finds a key when it is asked
+    for, but lists it as it was written.
+    """
+    namespace = str(getattr(conf, "prefix", None) or "").lower()
+    lowered = ((str(key).lower().removeprefix(namespace), key) for key in conf.keys())
+    return {name: conf[key] for name, key in lowered if name.startswith(PREFIX)}

@@ -1,0 +1,1 @@
+"""The only code that forks, signals, or touches file descriptors."""

@@ -1,0 +1,168 @@
+"""The life of a child: become ready, run one task after the other, leave."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from multiprocessing.process import AuthenticationString
+from typing import Protocol
+
+from billiard.process import BaseProcess
+from billiard.util import set_pdeathsig
+
+from ..types import RemoteFailure
+from .channel import ChannelClosed, ChildChannel
+from .interrupts import Interrupts
+from .memory import resident
+from .messages import RUN, Done, Failed, Ready, decode_request, encode
+
+#: Exit code of a child that lost its channel while it lived.
+EX_CHANNEL = 74  # EX_IOERR
+
+
+class Runtime(Protocol):
+    """What the layers above put into a child. Pickled where children are spawned."""
+
+    #: Whether replies say how much memory the child holds.
+    report_memory: bool
+
+    def before_ready(self) -> None:
+        """Set up the process; an exception ends the child before it is ready."""
+
+    def describe(self, exc: BaseException) -> RemoteFailure:
+        """Turn what a task raised into plain data."""
+
+    def plain(self, value: object) -> object:
+        """Turn what a task returned into plain data."""
+
+    def before_exit(self, exitcode: int) -> None:
+        """Tear down what :meth:`before_ready` set up."""
+
+
+def become_child(sock: socket.socket, index: int, runtime: Runtime) -> int:
+    """Turn this fresh process into a child of the pool; its exit code, when it is done.
+
+    Leads a session and a process group of its own from the first line on, so that everything
+    it starts can be ended with it.
+    """
+    if os.getsid(0) != os.getpid():
+        os.setsid()
+    set_pdeathsig(9)  # Should the fork server die, nobody could end this process.
+    child = ChildProcess(sock, index, runtime)
+    exitcode: int = child._bootstrap()
+    child.interrupts.exit_as_signalled()
+    return exitcode & 0xFF
+
+
+class ChildProcess(BaseProcess):  # type: ignore[misc]  # billiard has no types
+    """The process object that billiard, multiprocessing and logging ask for a name.
+
+    Not daemonic, so that tasks may use multiprocessing.
+    """
+
+    _start_method = None
+
+    def __init__(self, sock: socket.socket, index: int, runtime: Runtime) -> None:
+        super().__init__(name=f"ForkPoolWorker-{index + 1}")
+        self.index = index  # %i in the name of a log file
+        # multiprocessing pickles the key when a task spawns; it refuses billiard's own class.
+        self._config["authkey"] = AuthenticationString(bytes(self._config["authkey"]))
+        callers = {ChildLoop.call.__code__, ChildLoop.execute.__code__}
+        self.interrupts = Interrupts(frozenset(callers))
+        self._loop = ChildLoop(ChildChannel(sock), runtime, self.interrupts)
+
+    def run(self) -> None:
+        sys.exit(self._loop.run())
+
+
+class ChildLoop:
+    """Takes a task, runs it, replies; holds no other."""
+
+    def __init__(self, channel: ChildChannel, runtime: Runtime, interrupts: Interrupts) -> None:
+        self._channel = channel
+        self._runtime = runtime
+        self._interrupts = interrupts
+        self._pid = os.getpid()
+
+    def run(self) -> int:
+        """Serve until told to stop; the exit code."""
+        exitcode = 1
+        self._runtime.before_ready()
+        try:
+            self._interrupts.install()
+            exitcode = self._serve()
+        finally:
+            if os.getpid() != self._pid:
+                os._exit(0)  # A fork that a task made came all the way here.
+            self._interrupts.replying = True  # Past any task: signals only set the status.
+            self._runtime.before_exit(exitcode)
+        return exitcode
+
+    def _serve(self) -> int:
+        try:
+            self._channel.send(encode(Ready(self._pid, resident(self._pid) or 0)))
+            while True:
+                tag, job, payload = self._channel.receive()
+                if tag != RUN:
+                    return 0
+                reply = self.execute(job, payload)
+                if os.getpid() != self._pid:
+                    os._exit(0)  # The task forked and both returned: one of them may reply.
+                self._reply(reply)
+                if isinstance(reply, Failed) and reply.leaving:
+                    return _exit_status(reply.failure.detail)
+        except ChannelClosed:
+            return EX_CHANNEL
+
+    def execute(self, job: int, payload: bytes) -> Done | Failed:
+        """Run one task; whatever it does comes back as a reply.
+
+        Raises:
+            SystemExit: a signal ended the task and this child; there is nothing to say.
+        """
+        interrupts = self._interrupts
+        try:
+            run = decode_request(RUN, job, payload)
+            value = self.call(run.target, run.args)  # type: ignore[union-attr]
+        except BaseException as exc:  # A task may raise anything.
+            interrupts.running = False
+            # Unfinished, whatever came out of its clean-up: the pool accounts for it.
+            self._leave_if_terminated()
+            leaving = isinstance(exc, SystemExit | KeyboardInterrupt)
+            return Failed(job, self._runtime.describe(exc), self._memory(), leaving)
+        # A task may survive the signal that should have ended it; its child goes afterwards.
+        leaving = interrupts.terminated_by is not None
+        return Done(job, self._runtime.plain(value), self._memory(), leaving)
+
+    def call(self, target: Callable[..., object], args: tuple[object, ...]) -> object:
+        interrupts = self._interrupts
+        interrupts.running = True
+        value = target(*args)
+        interrupts.running = False
+        return value
+
+    def _reply(self, reply: Done | Failed) -> None:
+        self._interrupts.replying = True
+        try:
+            frame = encode(reply)
+        except Exception as exc:  # Pickling a function's result may raise anything.
+            frame = encode(Failed(reply.job, self._runtime.describe(exc)))
+        self._channel.send(frame)
+        self._interrupts.replying = False
+        self._leave_if_terminated()
+
+    def _leave_if_terminated(self) -> None:
+        if self._interrupts.terminated_by is not None:
+            raise SystemExit(128 + self._interrupts.terminated_by)
+
+    def _memory(self) -> int | None:
+        return resident(self._pid) if self._runtime.report_memory else None
+
+
+def _exit_status(detail: object) -> int:
+    """What ``sys.exit(detail)`` means to the system."""
+    if detail is None:
+        return 0
+    return detail if isinstance(detail, int) else 1

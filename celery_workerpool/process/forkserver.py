@@ -1,0 +1,316 @@
+"""The process that starts children, watches them, and ends them when the pool is gone.
+
+    worker's main process            fork server                     children
+    ─────────────────────            ───────────                     ────────
+    broker, scheduler   ──fork once──▶ no broker, no threads,
+                                       frozen heap
+         │  launch(number) + socket ───▶ │ ──fork──▶ session of its own ──▶ descendants
+         │◀── Forked(number, pid) ────── │
+         │◀═════════════ the child's channel, straight to the pool ═══▶
+         │◀── Exited(number, status) ─── │ (kills what is left of the session first)
+         │  reap(number) ──────────────▶ │
+
+Why not fork in the main process: it holds the broker's sockets, it may have threads, its heap
+only grows, and a fork stops its loop for as long as copying its page tables takes. Here a
+child inherits a small, clean and frozen process, whenever it is started.
+
+The server outlives the main process by a moment on purpose: the end of its connection, or a
+new parent, tells it that the pool is gone, however it went; it kills every child's process
+group, and itself.
+
+A child that has exited stays a zombie until the pool says ``reap``, so its pid cannot be
+given to another process while the pool might still send it a signal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import select
+import signal
+import socket
+import stat
+import struct
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from billiard.util import _run_after_forkers
+
+from ..errors import ForkServerLost
+
+REQUEST = struct.Struct("!BII")  # operation, number, index
+REPLY = struct.Struct("!BIIi")  # event, number, pid, status
+LAUNCH, REAP = 1, 2
+FORKED, EXITED = 1, 2
+
+#: Seconds between two looks at who the parent is. End of file is the rule; this is for the
+#: case that another process has inherited the other end of the connection.
+ORPHAN_CHECK = 0.5
+
+#: Signals that a terminal or a service manager sends to a whole group; the pool decides.
+IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1)
+
+#: Called in a new child with its end of the channel and its index; returns the exit code.
+Become = Callable[[socket.socket, int], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """Child ``number`` exists."""
+
+    number: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """Child ``number`` is dead, and so is everything in its process group."""
+
+    number: int
+    pid: int
+    status: int  # exit code, or the negative number of a signal
+
+
+class ForkServer:
+    """The main process's side. Owns the server's connection and reaps the server.
+
+    Arguments:
+        become: what a new child does with its life.
+        keep: descriptors that children inherit (see :func:`open_descriptors`): the user's own,
+            open before the worker opened any.
+    """
+
+    def __init__(self, become: Become, keep: frozenset[tuple[int, int]]) -> None:
+        ours, theirs = socket.socketpair()
+        # What lives now is garbage-collected once and then left alone, here and in every
+        # child: the collector would otherwise write to, and so copy, every shared page.
+        gc.collect()
+        gc.freeze()
+        with warnings.catch_warnings():
+            # Python 3.12 warns of forking beside threads. The server touches no lock of
+            # theirs; prefork, which forks every child like this, has the same risk.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
+            _serve_and_exit(theirs, ours, become, keep)
+        theirs.close()
+        self.pid = pid
+        self._socket = ours
+        self._partial = b""
+        self.children: set[int] = set()
+
+    def fileno(self) -> int:
+        """Readable when :meth:`receive` has something to say."""
+        return self._socket.fileno()
+
+    def launch(self, number: int, index: int) -> socket.socket:
+        """Ask for a child; returns the pool's end of its channel at once.
+
+        Arguments:
+            number: identifies the child for as long as the server lives.
+            index: its place in the pool, counted from 0, free again when it is gone.
+
+        Raises:
+            ForkServerLost: the server is gone.
+        """
+        ours, theirs = socket.socketpair()
+        try:
+            socket.send_fds(self._socket, [REQUEST.pack(LAUNCH, number, index)], [theirs.fileno()])
+        except OSError as exc:
+            ours.close()
+            raise ForkServerLost(str(exc)) from None
+        finally:
+            theirs.close()
+        self.children.add(number)
+        return ours
+
+    def receive(self) -> list[Forked | Exited]:
+        """What has happened since; empty when nothing has.
+
+        Raises:
+            ForkServerLost: the server is gone, and every child of it.
+        """
+        try:
+            data = self._socket.recv(REPLY.size * 256, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return []
+        except OSError as exc:
+            raise ForkServerLost(str(exc)) from None
+        if not data:
+            raise ForkServerLost("end of file")
+        data = self._partial + data
+        whole = len(data) - len(data) % REPLY.size
+        self._partial = data[whole:]
+        events: list[Forked | Exited] = []
+        for event, number, pid, status in REPLY.iter_unpack(data[:whole]):
+            events.append(
+                Forked(number, pid) if event == FORKED else Exited(number, pid, status)
+            )
+        return events
+
+    def reap(self, number: int) -> None:
+        """Let go of an exited child's pid: no signal will be sent to it any more."""
+        self.children.discard(number)
+        with contextlib.suppress(OSError):  # A server that is gone has reaped all.
+            self._socket.send(REQUEST.pack(REAP, number, 0))
+
+    def close(self) -> None:
+        """End the server and every child it still has. Blocks until it is gone; idempotent."""
+        if self._socket.fileno() == -1:
+            return
+        self._socket.close()
+        with contextlib.suppress(ChildProcessError):  # Somebody's waitpid(-1) was faster.
+            os.waitpid(self.pid, 0)
+
+
+def open_descriptors() -> frozenset[tuple[int, int]]:
+    """The descriptors of this process, each as (number, inode)."""
+    found = set()
+    for name in os.listdir(_FD_FOLDER):
+        with contextlib.suppress(OSError):  # The folder's own descriptor is closed by now.
+            found.add((int(name), os.fstat(int(name)).st_ino))
+    return frozenset(found)
+
+
+def kill_group(pid: int, signum: int = signal.SIGKILL) -> None:
+    """Signal a child and everything in its process group; nothing happens if all are gone."""
+    try:
+        os.killpg(pid, signum)
+    except (ProcessLookupError, PermissionError):
+        # Not its group's leader yet, or (macOS) only zombies are left.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signum)
+
+
+_FD_FOLDER = "/proc/self/fd" if Path("/proc/self/fd").exists() else "/dev/fd"
+
+
+def _serve_and_exit(
+    connection: socket.socket,
+    other_end: socket.socket,
+    become: Become,
+    keep: frozenset[tuple[int, int]],
+) -> NoReturn:
+    exitcode = 1
+    try:
+        other_end.close()
+        os.setsid()
+        _let_go_of_inherited({connection.fileno()}, keep)
+        _run_after_forkers()  # kombu's pools and Celery's producers forget their sockets.
+        exitcode = _Server(connection, become).run()
+    finally:
+        os._exit(exitcode)
+
+
+def _let_go_of_inherited(own: set[int], keep: frozenset[tuple[int, int]]) -> None:
+    """Put /dev/null in the place of every connection that was opened after the start.
+
+    Not closed: objects that believe to own such a number would later close it again, and with
+    it whatever had got the number meanwhile. Ordinary files stay as they are.
+    """
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for fd, inode in open_descriptors():
+        if fd in own or fd in (0, 1, 2, null) or (fd, inode) in keep:
+            continue
+        mode = os.fstat(fd).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode) or stat.S_ISDIR(mode)):
+            os.dup2(null, fd, inheritable=False)
+    os.close(null)
+
+
+class _Server:
+    """The loop of the server's own process."""
+
+    def __init__(self, connection: socket.socket, become: Become) -> None:
+        self._connection = connection
+        self._become = become
+        self._parent = os.getppid()
+        self._alive: dict[int, int] = {}  # pid: number
+        self._zombies: dict[int, int] = {}  # number: pid
+        self._wake_r, self._wake_w = socket.socketpair()
+
+    def run(self) -> int:
+        for signum in IGNORED:
+            signal.signal(signum, signal.SIG_IGN)
+        self._wake_r.setblocking(False)
+        self._wake_w.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # Only so that the wake-up is written.
+        signal.set_wakeup_fd(self._wake_w.fileno(), warn_on_full_buffer=False)
+        poller = select.poll()
+        poller.register(self._connection, select.POLLIN)
+        poller.register(self._wake_r, select.POLLIN)
+        try:
+            while self._step(dict(poller.poll(ORPHAN_CHECK * 1000))):
+                pass
+        finally:
+            for pid in self._alive:
+                kill_group(pid)
+        return 0
+
+    def _step(self, ready: dict[int, int]) -> bool:
+        if os.getppid() != self._parent:
+            return False
+        if self._wake_r.fileno() in ready:
+            with contextlib.suppress(BlockingIOError):
+                self._wake_r.recv(4096)
+            self._report_the_dead()
+        if self._connection.fileno() in ready:
+            return self._obey()
+        return True
+
+    def _obey(self) -> bool:
+        try:
+            data, fds, _, _ = socket.recv_fds(self._connection, REQUEST.size, 1)
+        except OSError:
+            return False
+        if len(data) < REQUEST.size:
+            return False
+        operation, number, index = REQUEST.unpack(data)
+        if operation == LAUNCH:
+            self._fork(number, index, socket.socket(fileno=fds[0]))
+        else:
+            os.waitpid(self._zombies.pop(number), 0)
+        return True
+
+    def _fork(self, number: int, index: int, channel: socket.socket) -> None:
+        server = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            exitcode = 1
+            try:
+                self._reset_in_child()
+                if os.getppid() == server:  # Else nobody is left to look after this process.
+                    exitcode = self._become(channel, index)
+            finally:
+                os._exit(exitcode)
+        channel.close()
+        self._alive[pid] = number
+        self._tell(FORKED, number, pid, 0)
+
+    def _reset_in_child(self) -> None:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        for signum in (*IGNORED, signal.SIGCHLD):
+            signal.signal(signum, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for sock in (self._connection, self._wake_r, self._wake_w):
+            sock.close()
+
+    def _report_the_dead(self) -> None:
+        for pid, number in list(self._alive.items()):
+            how = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if how is None:
+                continue
+            kill_group(pid)  # Its descendants; it is a zombie, so the number is still its own.
+            del self._alive[pid]
+            self._zombies[number] = pid
+            died_of_signal = how.si_code in (os.CLD_KILLED, os.CLD_DUMPED)
+            self._tell(EXITED, number, pid, -how.si_status if died_of_signal else how.si_status)
+
+    def _tell(self, event: int, number: int, pid: int, status: int) -> None:
+        with contextlib.suppress(OSError):  # The pool is gone; the next poll says so.
+            self._connection.sendall(REPLY.pack(event, number, pid, status))

@@ -1,0 +1,62 @@
+"""Signals in a child: they become exceptions inside the task, and only there.
+
+A signal that arrives when the task is over must not tear the reply to the pool apart, and
+must not hit the next task. The pool hands over a task only after it has read the last reply,
+so "is a task running" is all there is to know.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import CodeType, FrameType
+
+from billiard.common import EX_SOFTWARE, REMAP_SIGTERM, TERM_SIGNAL
+from billiard.exceptions import SoftTimeLimitExceeded
+
+#: What the pool sends for a soft time limit, as prefork does.
+SOFT_LIMIT = signal.SIGUSR1
+
+#: Signals that end the task and its child, running ``finally`` blocks on the way.
+TERMINATING = frozenset({TERM_SIGNAL, signal.SIGHUP, signal.SIGQUIT})
+
+
+class Interrupts:
+    """The child's signal handlers. One per process, in its main thread.
+
+    Arguments:
+        callers: the code that calls tasks; a soft limit that interrupts just this code came
+            too late, the task has returned.
+    """
+
+    def __init__(self, callers: frozenset[CodeType]) -> None:
+        self.running = False  # a task is running; kept by the caller
+        self.replying = False  # a reply is on its way; kept by the caller
+        self.terminated_by: int | None = None
+        self._callers = callers
+
+    def install(self) -> None:
+        """Replace the handlers of every signal the pool sends."""
+        for signum in TERMINATING:
+            signal.signal(signum, self._on_terminate)
+        if REMAP_SIGTERM:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(SOFT_LIMIT, self._on_soft_limit)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the pool.
+
+    def exit_as_signalled(self) -> None:
+        """Die of the signal that ended this child, so that its status tells; else return."""
+        if self.terminated_by is not None:
+            signal.signal(self.terminated_by, signal.SIG_DFL)
+            os.kill(os.getpid(), self.terminated_by)
+
+    def _on_terminate(self, signum: int, frame: FrameType | None) -> None:
+        if self.terminated_by is not None and self.running:
+            os._exit(EX_SOFTWARE)  # The second time: cleaning up takes too long.
+        self.terminated_by = signum
+        if not self.replying:
+            raise SystemExit(128 + signum)
+
+    def _on_soft_limit(self, signum: int, frame: FrameType | None) -> None:
+        if self.running and (frame is None or frame.f_code not in self._callers):
+            raise SoftTimeLimitExceeded

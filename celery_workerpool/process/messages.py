@@ -1,0 +1,154 @@
+"""What the pool and a child say to each other, and how it looks on the socket.
+
+A frame is ``tag (1 byte) | job (8 bytes) | length (8 bytes) | payload``. Towards the child the
+payload is a pickle (the child trusts the pool). From the child it is a pickle that may hold
+plain data only: :func:`decode_reply` refuses anything that would import or call something,
+because a task's objects must not run code in the pool's process.
+
+    pool                              child
+      | -- Boot(payload) ------------> |    spawned children only: what to become
+      | <------------- Ready(pid) ---- |
+      | -- Run(job, target, args) ---> |
+      | <------ Done(job, value) ----- |    or Failed(job, failure)
+      | -- Stop() -------------------> |    or end of file: the pool is gone
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import pickle
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from ..errors import ResultNotPlain
+from ..types import RemoteFailure
+
+HEADER = struct.Struct("!BQQ")
+
+BOOT, RUN, STOP, READY, DONE, FAILED = range(1, 7)
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What a fresh interpreter needs to become a child; already pickled."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Call ``target(*args)``."""
+
+    job: int
+    target: Callable[..., object]
+    args: tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Finish and exit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The child can take its first task."""
+
+    pid: int
+    rss: int  # bytes, at that moment
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The call returned."""
+
+    job: int
+    value: Any  # plain data
+    rss: int | None = None  # bytes after the task, where a memory limit asks for it
+    leaving: bool = False  # the child exits now and takes no other task
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The call raised."""
+
+    job: int
+    failure: RemoteFailure
+    rss: int | None = None
+    leaving: bool = False
+
+
+Request = Boot | Run | Stop
+Reply = Ready | Done | Failed
+
+
+def encode(message: Request | Reply) -> bytes:
+    """One whole frame.
+
+    Raises:
+        Exception: whatever pickling the arguments raises.
+    """
+    match message:
+        case Run(job, target, args):
+            return _frame(RUN, job, pickle.dumps((target, args), pickle.HIGHEST_PROTOCOL))
+        case Done(job, value, rss, leaving):
+            plain = (value, rss, leaving)
+            return _frame(DONE, job, pickle.dumps(plain, pickle.HIGHEST_PROTOCOL))
+        case Failed(job, failure, rss, leaving):
+            raised = (*dataclasses.astuple(failure), rss, leaving)
+            return _frame(FAILED, job, pickle.dumps(raised, pickle.HIGHEST_PROTOCOL))
+        case Ready(pid, rss):
+            return _frame(READY, 0, pickle.dumps((pid, rss), pickle.HIGHEST_PROTOCOL))
+        case Boot(payload):
+            return _frame(BOOT, 0, payload)
+        case Stop():
+            return _frame(STOP, 0, b"")
+
+
+def decode_request(tag: int, job: int, payload: bytes) -> Request:
+    """In the child.
+
+    Raises:
+        Exception: whatever unpickling the arguments raises.
+    """
+    if tag == RUN:
+        return Run(job, *pickle.loads(payload))
+    return Boot(payload) if tag == BOOT else Stop()
+
+
+def decode_reply(tag: int, job: int, payload: bytes) -> Reply:
+    """In the pool. A reply that is no plain data becomes the failure of its task."""
+    try:
+        fields = _PlainUnpickler(io.BytesIO(payload)).load()
+        if tag == DONE:
+            return Done(job, *fields)
+        if tag == FAILED:
+            *failure, rss, leaving = fields
+            return Failed(job, RemoteFailure(*failure), rss, leaving)
+        return Ready(*fields)
+    except Exception as exc:  # A broken reply may raise anything; it must not hurt the pool.
+        return Failed(job, _not_plain(exc))
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Numbers, strings, bytes and the built-in containers; nothing that needs an import."""
+
+    def find_class(self, module: str, name: str) -> NoReturn:
+        raise ResultNotPlain(f"{module}.{name}")
+
+
+def _frame(tag: int, job: int, payload: bytes) -> bytes:
+    return HEADER.pack(tag, job, len(payload)) + payload
+
+
+def _not_plain(exc: Exception) -> RemoteFailure:
+    text = f"The result is not plain data (numbers, strings, bytes, lists, dicts): {exc}"
+    return RemoteFailure(
+        module=ResultNotPlain.__module__,
+        name=ResultNotPlain.__name__,
+        args=(text,),
+        repr=f"ResultNotPlain({text!r})",
+        traceback=text,
+    )

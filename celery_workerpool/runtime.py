@@ -1,0 +1,93 @@
+"""What runs inside a child: Celery, set up the way prefork does it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import traceback
+from typing import Any
+
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
+from celery.concurrency.prefork import process_destructor, process_initializer
+from celery.exceptions import Ignore, Reject, Retry
+from kombu.utils.encoding import safe_repr
+
+from .types import RemoteFailure
+
+_PLAIN = (str, bytes, int, float, bool, type(None))
+
+
+class CeleryRuntime:
+    """Makes a process a child of a Celery worker.
+
+    Arguments:
+        app: the Celery app; pickled where children are spawned.
+        hostname: the worker's node name.
+        report_memory: have replies say how much memory the child holds.
+    """
+
+    def __init__(self, app: Any, hostname: str, *, report_memory: bool) -> None:
+        self._app = app
+        self._hostname = hostname
+        self.report_memory = report_memory
+
+    def before_ready(self) -> None:
+        """Sends ``worker_process_init``."""
+        process_initializer(self._app, self._hostname)
+
+    def before_exit(self, exitcode: int) -> None:
+        """Sends ``worker_process_shutdown``."""
+        process_destructor(os.getpid(), exitcode)
+
+    def plain(self, value: object) -> object:
+        """Celery's tracer returns ``(failed, text of the result or ExceptionInfo, seconds)``."""
+        match value:
+            case (1, ExceptionInfo() as info, runtime):
+                return (1, dataclasses.astuple(_of_info(info)), runtime)
+        return value
+
+    def describe(self, exc: BaseException) -> RemoteFailure:
+        return _of_exception(exc, "".join(traceback.format_exception(exc)))
+
+
+def _of_info(info: ExceptionInfo) -> RemoteFailure:
+    exc = info.exception
+    if isinstance(exc, ExceptionWithTraceback):
+        exc = exc.exc
+    return dataclasses.replace(
+        _of_exception(exc, str(info.traceback)), internal=bool(info.internal)
+    )
+
+
+def _of_exception(exc: BaseException, text: str) -> RemoteFailure:
+    control, detail = _control(exc)
+    return RemoteFailure(
+        module=type(exc).__module__,
+        name=type(exc).__qualname__,
+        args=tuple(_plain(arg) for arg in exc.args),
+        repr=safe_repr(exc),
+        traceback=text,
+        control=control,
+        detail=detail,
+    )
+
+
+def _control(exc: BaseException) -> tuple[str, object]:
+    """What the worker has to do about it, beyond telling."""
+    match exc:
+        case Retry():
+            return "retry", safe_repr(exc.exc)
+        case Reject():
+            return "reject", bool(exc.requeue)
+        case Ignore():
+            return "ignore", None
+        case SystemExit():
+            return "exit", _plain(exc.code)
+        case KeyboardInterrupt():
+            return "interrupt", None
+    return "", None
+
+
+def _plain(value: object) -> object:
+    # The exact types: an instance of a subclass would be pickled as an object.
+    return value if type(value) in _PLAIN else safe_repr(value)

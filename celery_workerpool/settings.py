@@ -1,0 +1,78 @@
+"""One validated, frozen object for everything that can be configured beyond Celery's own."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from numbers import Real
+
+from .errors import SettingsError
+
+#: Celery settings that belong to this package start with it (``CELERY_WORKERPOOL_…`` in Django).
+PREFIX = "workerpool_"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Settings of the pool, each as ``workerpool_<name>`` in the Celery configuration.
+
+    Raises:
+        SettingsError: a value has the wrong type or is out of range.
+    """
+
+    #: Seconds of waiting that lift a task by one priority level.
+    priority_aging: float = 30.0
+    #: Seconds between two looks at the memory of a child that runs a task.
+    memory_sample_interval: float = 1.0
+    #: Kill a child whose memory exceeds this multiple of ``worker_max_memory_per_child``
+    #: while its task runs; None leaves it to be replaced after the task.
+    memory_kill_ratio: float | None = None
+    #: Seconds a child may take until it is ready; None: ``worker_proc_alive_timeout``, and at
+    #: least 60 where every child is a fresh interpreter (``worker_pool_start_method`` spawn).
+    start_timeout: float | None = None
+    #: Seconds between the signal that ends a task when the pool stops, and SIGKILL.
+    terminate_grace: float = 5.0
+
+    def __post_init__(self) -> None:
+        self._check("priority_aging", above=0.0)
+        self._check("memory_sample_interval", at_least=0.01)
+        self._check("memory_kill_ratio", at_least=1.0, optional=True)
+        self._check("start_timeout", above=0.0, optional=True)
+        self._check("terminate_grace", at_least=0.0)
+
+    @classmethod
+    def from_mapping(cls, conf: Mapping[str, object]) -> Settings:
+        """Pick the ``workerpool_*`` keys out of a Celery configuration (lower-case keys).
+
+        Raises:
+            SettingsError: also for a ``workerpool_*`` key that does not exist.
+        """
+        known = {field.name for field in fields(cls)}
+        given = {k.removeprefix(PREFIX): v for k, v in conf.items() if k.startswith(PREFIX)}
+        for name in given:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {PREFIX}{close[0]}?" if close else ""
+                names = ", ".join(PREFIX + n for n in sorted(known))
+                raise SettingsError(PREFIX + name, given[name], f"one of {names}{hint}")
+        return cls(**given)  # type: ignore[arg-type]  # checked by __post_init__
+
+    def _check(
+        self,
+        name: str,
+        *,
+        above: float | None = None,
+        at_least: float | None = None,
+        optional: bool = False,
+    ) -> None:
+        value = getattr(self, name)
+        if value is None and optional:
+            return
+        bound = f"above {above:g}" if above is not None else f"of at least {at_least:g}"
+        expected = f"a number {bound}" + (" or None" if optional else "")
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise SettingsError(PREFIX + name, value, expected)
+        in_range = value > above if above is not None else value >= (at_least or 0.0)
+        if not in_range or value == float("inf"):
+            raise SettingsError(PREFIX + name, value, expected)

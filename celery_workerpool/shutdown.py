@@ -1,0 +1,56 @@
+"""What the worker still has to do while the pool waits for its last tasks."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from kombu.asynchronous import get_event_loop
+from kombu.message import Message
+
+from .engine import Engine
+
+logger = logging.getLogger(__name__)
+
+
+class ShutdownWatch:
+    """Called between two rounds of the engine's own loop, in the worker's main thread.
+
+    The worker's event loop stands still while the pool stops. Its timers (broker heartbeats)
+    must fire all the same, and what finishing tasks acknowledge must be sent.
+
+    Arguments:
+        grace: seconds that a task which was told to end may take, counted from now.
+    """
+
+    def __init__(self, engine: Engine, grace: float) -> None:
+        self._engine = engine
+        self._kill_at = time.monotonic() + grace
+
+    def __call__(self) -> None:
+        hub = get_event_loop()
+        if hub is not None:
+            try:
+                hub.fire_timers()
+                _run_acknowledgements(hub)
+            except Exception:  # A broken connection must not keep the pool from stopping.
+                logger.warning("while waiting for the last tasks", exc_info=True)
+        if time.monotonic() >= self._kill_at:
+            self._engine.kill_terminated()
+
+
+def _run_acknowledgements(hub: Any) -> None:
+    """Run what ``Message.ack_log_error`` and ``reject_log_error`` queued on the loop.
+
+    Nothing else: the queue can also hold the transport's reader, which would take in more
+    tasks. Prefork does the same (``_run_ready_callbacks``).
+    """
+    ready = hub._pop_ready()
+    while ready:
+        callback = ready.pop()
+        function = getattr(callback, "fun", None)
+        if isinstance(getattr(function, "__self__", None), Message):
+            callback()
+        else:
+            hub.call_soon(callback)

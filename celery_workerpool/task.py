@@ -1,0 +1,180 @@
+"""One Celery task on its way through the pool: the handle that ``apply_async`` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+from celery.app.trace import fast_trace_task, trace_task_ret
+from celery.worker import state as worker_state
+from celery.worker.request import Request
+
+from .errors import InvalidTaskError
+from .jobs import Job
+from .outcome import error_info, exception_info, loss_info
+from .types import Limits, Loss, LossCause, RemoteFailure
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+_TRACERS = (fast_trace_task, trace_task_ret)
+
+
+class ChildPid(int):
+    """The pid that runs a task, which remembers the task's number in the pool.
+
+    Celery keeps it as ``Request.worker_pid`` and gives it back to ``terminate_job``; so the
+    signal cannot hit the task that the same child has been given meanwhile.
+    """
+
+    job_number: int | None = None
+
+
+class TaskHandle(Job):
+    """Translates between the engine and the callbacks of a Celery request.
+
+    Arguments:
+        target, args: what the child calls.
+        callbacks: ``accept_callback``, ``callback``, ``error_callback``, ``timeout_callback``,
+            each may be missing.
+        soft, hard: time limits given with the call, not yet checked.
+        default_limits: the pool's.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        target: Callable[..., object],
+        args: tuple[Any, ...],
+        callbacks: dict[str, Callable[..., object] | None],
+        soft: object,
+        hard: object,
+        default_limits: Limits,
+    ) -> None:
+        super().__init__()
+        self._engine = engine
+        self._target = target
+        self._args = args
+        self._callbacks = callbacks
+        self._soft = soft
+        self._hard = hard
+        self._default_limits = default_limits
+        owner = getattr(callbacks.get("accept_callback"), "__self__", None)
+        self._request: Any = owner if isinstance(owner, Request) else None
+        self._signum: int | None = None
+
+    def __str__(self) -> str:
+        if self._target in _TRACERS:
+            return f"{self._args[0]}[{self._args[1]}]"
+        return getattr(self._target, "__qualname__", repr(self._target))
+
+    @property
+    def headers(self) -> dict[str, Any] | None:
+        """The task message's headers; None for a bare function."""
+        return self._args[2] if self._target in _TRACERS else None
+
+    def terminate(self, signum: int) -> None:
+        """End this task and no other; nothing happens if it has ended."""
+        self._signum = signum
+        self._engine.terminate(self, signum)
+
+    # ── what the engine asks ─────────────────────────────────────────────────────────────
+
+    def call(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        if self._target not in _TRACERS or not self._args[4]:
+            return self._target, self._args
+        # The body is on its way in its encoded form, and the child decodes it. The decoded
+        # arguments that Celery keeps beside it would travel as a second copy.
+        name, task_id, request, *rest = self._args
+        request = {k: v for k, v in request.items() if k != "args" and k != "kwargs"}
+        return self._target, (name, task_id, request, *rest)
+
+    def admitted(self) -> bool:
+        request = self._request
+        if request is None:
+            return True
+        if request.expires or request.id in worker_state.revoked or worker_state.revoked_stamps:
+            return not request.revoked()  # Which announces it, too.
+        return True
+
+    def limits(self) -> Limits:
+        """The message's own limits, else the task's as they are *now*, else the pool's.
+
+        Celery takes a task's limits when the worker starts; the remote command ``time_limit``
+        would have no effect.
+        """
+        soft, hard = self._soft, self._hard
+        if self._request is not None:
+            hard, soft = self._request.time_limits or (None, None)
+            task = self._request.task
+            soft, hard = soft or task.soft_time_limit, hard or task.time_limit
+        return Limits(
+            soft=seconds("soft time limit", soft or self._default_limits.soft),
+            hard=seconds("time limit", hard or self._default_limits.hard),
+        )
+
+    # ── what the engine tells ────────────────────────────────────────────────────────────
+
+    def started(self, pid: int, job_number: int, now: float) -> None:
+        child = ChildPid(pid)
+        child.job_number = job_number
+        self._call_back("accept_callback", child, now)
+
+    def succeeded(self, value: Any) -> None:
+        if self._target in _TRACERS:
+            failed, result, runtime = value
+            if failed:
+                result = exception_info(RemoteFailure(*result))
+            value = (failed, result, runtime)
+        self._call_back("callback", value)
+
+    def failed(self, failure: RemoteFailure) -> None:
+        self._call_back("error_callback", exception_info(failure))
+
+    def refused(self, exc: Exception) -> None:
+        self._call_back("error_callback", error_info(exc))
+        if self._request is not None:
+            self._request.acknowledge()  # Never accepted, so not acknowledged early either.
+
+    def lost(self, loss: Loss) -> None:
+        request = self._request
+        if request is not None and worker_state.should_terminate not in (None, False):
+            # A cold shutdown. What is acknowledged late goes back to the broker; what was
+            # acknowledged early will not run again, so it must not be left without an end.
+            if request.task.acks_late:
+                return
+            request._already_cancelled = False
+            loss = replace(loss, cause=LossCause.SHUTDOWN)
+        self._call_back("error_callback", loss_info(loss, self._signum))
+
+    def soft_limit_reached(self, limit: float) -> None:
+        self._call_back("timeout_callback", True, limit)
+
+    def hard_limit_reached(self, limit: float) -> None:
+        self._call_back("timeout_callback", False, limit)
+
+    def _call_back(self, name: str, *args: object) -> None:
+        callback = self._callbacks.get(name)
+        if callback is not None:
+            callback(*args)
+
+
+def seconds(option: str, value: object) -> float | None:
+    """A time limit, checked; None and 0 mean unlimited.
+
+    Raises:
+        InvalidTaskError: no number, or below 0.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Real) or value < 0:
+        raise InvalidTaskError(option, value, "seconds, as a number of at least 0, or None")
+    return float(value) or None
+
+
+def bare_call(target: Callable[..., object], kwargs: dict[str, Any]) -> Callable[..., object]:
+    """A function with its keyword arguments bound, as the child calls positionally."""
+    return partial(target, **kwargs) if kwargs else target

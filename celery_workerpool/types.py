@@ -1,0 +1,118 @@
+"""The vocabulary every layer shares: enums and frozen records, no behaviour of consequence."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class TaskPriority(enum.IntEnum):
+    """Urgency of a task; a lower value runs sooner.
+
+    The value is the *level* the scheduler works with: a waiting task gains one level per
+    ``priority_aging`` seconds.
+    """
+
+    CRITICAL = 0
+    HIGH = 1
+    NORMAL = 2
+    LOW = 3
+
+
+class WorkerState(enum.Enum):
+    """Where a child process is in its life; every change happens in ``engine.Worker``."""
+
+    STARTING = "STARTING"
+    IDLE = "IDLE"
+    BUSY = "BUSY"
+    TERMINATING = "TERMINATING"
+    TERMINATED = "TERMINATED"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Time limits of one task, in seconds; ``None`` means unlimited."""
+
+    soft: float | None = None
+    hard: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLimits:
+    """Memory limits of one child, in bytes of resident memory; ``None`` means unlimited."""
+
+    recycle: int | None = None  # above it the child is replaced after its task
+    kill: int | None = None  # above it the child is killed at once
+
+
+class LossCause(enum.Enum):
+    """Why a task ended without an answer from the child that ran it."""
+
+    EXITED = "exited"  # the child died of its own: crash, os._exit, somebody's kill -9
+    TERMINATED = "terminated"  # ended because its submitter asked for it
+    MEMORY = "memory"  # ended by the pool, over its memory limit
+    CHANNEL = "channel"  # alive, but its connection to the pool was closed from inside
+    SHUTDOWN = "shutdown"  # the pool was told to end at once
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Everything known about a task whose child is gone."""
+
+    cause: LossCause
+    pid: int | None
+    exitcode: int | None  # negative: the number of the signal; None: not known
+    status: str  # "signal 11 (SIGSEGV)", "exitcode 3"
+    rss: int | None = None  # bytes, at the last sample
+    rss_age: float | None = None  # seconds between that sample and the end
+    oom_killed: bool | None = None  # None: this system does not tell
+    memory_limit: int | None = None  # bytes, when the limit was the cause
+
+    def __str__(self) -> str:
+        return f"{self._headline()} (pid {self.pid}{self._memory()}{self._oom()})."
+
+    def _headline(self) -> str:
+        match self.cause:
+            case LossCause.MEMORY:
+                return f"Memory limit of {mebibytes(self.memory_limit)} exceeded: child killed"
+            case LossCause.CHANNEL:
+                return "Worker closed its connection to the pool and was killed"
+            case LossCause.SHUTDOWN:
+                return "Worker was killed by a cold shutdown"
+            case _:
+                return f"Worker exited prematurely: {self.status}"
+
+    def _memory(self) -> str:
+        if self.rss is None or self.rss_age is None:
+            return ", memory never sampled"
+        return f", {mebibytes(self.rss)} resident {self.rss_age:.1f} s before its end"
+
+    def _oom(self) -> str:
+        if self.oom_killed is None:
+            return ""
+        return ", killed by the kernel's OOM killer" if self.oom_killed else ", no OOM kill"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFailure:
+    """An exception that a child raised, as plain data.
+
+    The pool's process never unpickles an object made by a task: an evil ``__reduce__``
+    would run there. ``args`` holds plain values only; what was not plain is its ``repr``.
+    """
+
+    module: str
+    name: str
+    args: tuple[object, ...]
+    repr: str
+    traceback: str
+    internal: bool = False
+    #: A control exception of Celery's: "retry", "reject", "ignore", "exit"; else "".
+    control: str = ""
+    #: What the control exception carries: the retry's cause, requeue, the exit code.
+    detail: object = None
+
+
+def mebibytes(size: int | None) -> str:
+    """Bytes as people read them: ``"512.0 MiB"``."""
+    return "unknown" if size is None else f"{size / 2**20:.1f} MiB"

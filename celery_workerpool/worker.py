@@ -1,0 +1,81 @@
+"""A child as the engine sees it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+from math import inf
+
+from .jobs import Job
+from .process.channel import Channel
+from .process.forkserver import ForkServer, kill_group
+from .process.interrupts import SOFT_LIMIT
+from .types import LossCause, WorkerState
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """One child, from the request to start it until its pid is reaped.
+
+        STARTING ──ready──▶ IDLE ◀──▶ BUSY        each of them ──▶ TERMINATING ──▶ TERMINATED
+
+    Times are monotonic seconds; a time that is ``inf`` will not come.
+    """
+
+    number: int  # identifies it among all children of this pool, never reused
+    index: int  # its place in the pool, reused
+    server: ForkServer
+    channel: Channel
+    started_at: float
+    gone_by: float  # to be killed then: not ready in time, or not gone in time
+    state: WorkerState = WorkerState.STARTING
+    pid: int | None = None
+    ready_at: float = inf
+    job: Job | None = None
+    job_started_at: float = inf
+    soft_at: float = inf
+    hard_at: float = inf
+    tasks_done: int = 0
+    rss: int | None = None  # bytes, at the last sample
+    rss_at: float = 0.0
+    over_limit_at_start: bool = False  # its memory limit is below what every child needs
+    #: Why it will be replaced soon: its replacement is started, it goes on taking tasks.
+    preparing: str = ""
+    #: Why it is to be replaced: it goes on until a replacement is ready.
+    due: str = ""
+    #: Why it takes no more tasks; it ends after the one it runs.
+    leaving: str = ""
+    #: Why the pool ended it, and with which signal.
+    ended_by: LossCause | None = None
+
+    @property
+    def live(self) -> bool:
+        """It takes tasks now or when it is ready."""
+        return not self.leaving
+
+    def next_deadline(self) -> float:
+        return min(self.soft_at, self.hard_at, self.gone_by)
+
+    def signal(self, signum: int) -> None:
+        """Signal the child; SIGKILL takes everything it has started along."""
+        if self.pid is None:
+            return
+        if signum == signal.SIGKILL:
+            kill_group(self.pid)
+        else:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signum)
+
+    def interrupt(self) -> None:
+        """Raise SoftTimeLimitExceeded in its task."""
+        self.signal(SOFT_LIMIT)
+
+    def kill(self, cause: LossCause) -> None:
+        """End it and everything it has started, now."""
+        self.ended_by = self.ended_by or cause
+        self.leaving = self.leaving or cause.value
+        self.state = WorkerState.TERMINATING
+        self.gone_by = inf
+        self.signal(signal.SIGKILL)

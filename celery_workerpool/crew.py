@@ -10,6 +10,7 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -278,10 +279,8 @@ class Crew:
         worker.state = WorkerState.TERMINATING
         worker.gone_by = now + RETIRE_TIMEOUT
         self.note_deadline(worker.gone_by)
-        try:
+        with suppress(ChannelClosed):  # It may be going already.
             self.send(worker, encode(Stop()))
-        except ChannelClosed:
-            pass  # It is going already.
 
     def channel_closed(self, worker: Worker, now: float) -> None:
         """End of file. The child is dead, or its task has closed every descriptor."""
@@ -388,9 +387,7 @@ class Crew:
                 self._watch_writable(worker)
 
     def _watch_server(self, server: ForkServer) -> None:
-        self._driver.add_reader(
-            server.fileno(), partial(self._overseer.on_server_readable, server)
-        )
+        self._driver.add_reader(server.fileno(), partial(self._overseer.on_server_readable, server))
 
     def _watch_channel(self, worker: Worker) -> None:
         self._driver.add_reader(

@@ -13,6 +13,7 @@ import selectors
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 Callback = Callable[[], None]
@@ -196,16 +197,12 @@ class ThreadDriver(PollDriver):
 
     def _interrupt(self) -> None:
         if threading.current_thread() is not self._thread:
-            try:
+            with suppress(BlockingIOError):  # Full: the thread is about to wake up anyway.
                 os.write(self._awake_w, b"\0")
-            except BlockingIOError:
-                pass  # Full: the thread is about to wake up anyway.
 
     def _drain(self) -> None:
-        try:
+        with suppress(BlockingIOError):
             os.read(self._awake_r, 4096)
-        except BlockingIOError:
-            pass
 
 
 def _nothing() -> None:

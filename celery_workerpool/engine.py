@@ -33,7 +33,7 @@ from .process.channel import ChannelClosed
 from .process.forkserver import Exited, Forked, ForkServer
 from .process.interrupts import TERMINATING
 from .process.memory import OomWatch, resident
-from .process.messages import Done, Failed, Ready, Reply, Run, decode_reply, encode
+from .process.messages import Done, Ready, Reply, Run, decode_reply, encode
 from .types import Loss, LossCause, MemoryLimits, WorkerState, mebibytes
 from .worker import Worker
 
@@ -45,7 +45,7 @@ class EngineOptions:
     """How tasks are run. Durations in seconds."""
 
     aging: float = 30.0  # of waiting, worth one priority level
-    memory: MemoryLimits = MemoryLimits()
+    memory: MemoryLimits = field(default_factory=MemoryLimits)
     sample_interval: float = 1.0  # between two looks at the memory of busy children
     crew: CrewOptions = field(default_factory=CrewOptions)
 
@@ -425,13 +425,13 @@ class Engine:
             worker.kill(worker.ended_by)  # It was given up before it had a pid.
 
     def _on_exit(self, worker: Worker, exitcode: int | None, now: float) -> None:
-        worker.leaving = worker.leaving or "exited"
+        expected, worker.leaving = worker.leaving, worker.leaving or "exited"
         for frame in worker.channel.drain():  # What it said before its end still counts.
             self._on_reply(worker, decode_reply(*frame), now)
         status = describe_exit(exitcode)
         if worker.job is not None:
             self._lose(worker, exitcode, status, now)
-        elif exitcode and worker.ended_by is None and worker.state is not WorkerState.STARTING:
+        elif exitcode and not expected and worker.state is not WorkerState.STARTING:
             logger.warning("child pid:%s ended outside of a task: %s", worker.pid, status)
         self._crew.gone(worker, status, now)
 
@@ -470,11 +470,13 @@ class Engine:
         limits = self._options.memory
         if limits.kill is not None and rss > limits.kill and worker.job is not None:
             worker.kill(LossCause.MEMORY)
-        elif limits.recycle is not None and rss > limits.recycle:
-            if not worker.over_limit_at_start and not worker.leaving:
-                worker.leaving = f"holds {mebibytes(rss)}, {mebibytes(limits.recycle)} allowed"
-                logger.info("child pid:%s %s: replaced after its task", worker.pid, worker.leaving)
-                self._crew.reconcile(now)
+            return
+        if limits.recycle is None or rss <= limits.recycle or worker.over_limit_at_start:
+            return
+        if worker.live:
+            worker.leaving = f"holds {mebibytes(rss)}, {mebibytes(limits.recycle)} allowed"
+            logger.info("child pid:%s %s: replaced after its task", worker.pid, worker.leaving)
+            self._crew.reconcile(now)
 
     # ── helpers ──────────────────────────────────────────────────────────────────────────
 

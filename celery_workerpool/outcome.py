@@ -64,7 +64,7 @@ def _info(exc: BaseException, traceback: str, internal: bool = False) -> Excepti
     return info
 
 
-def _rebuild(failure: RemoteFailure) -> BaseException:
+def _rebuild(failure: RemoteFailure) -> Any:
     match failure.control:
         case "retry":
             return Retry(failure.args[0] if failure.args else None, exc=_named(failure.detail))

@@ -60,9 +60,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
 
     def on_start(self) -> None:
         memory = self._memory_limits()
-        runtime = CeleryRuntime(
-            self.app, self._hostname, report_memory=memory.recycle is not None
-        )
+        runtime = CeleryRuntime(self.app, self._hostname, report_memory=memory.recycle is not None)
         spawn = not self.forking_enable
         options = EngineOptions(
             aging=self.settings.priority_aging,
@@ -212,7 +210,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
     @property
     def _hostname(self) -> str:
         initargs = self.options.get("initargs")
-        return initargs[1] if initargs else gethostname()
+        return str(initargs[1] if initargs else gethostname())
 
     def _level(self, headers: dict[str, Any] | None) -> float:
         if headers is None:
@@ -245,5 +243,5 @@ def _lower_case(conf: Any) -> dict[str, object]:
     for, but lists it as it was written.
     """
     namespace = str(getattr(conf, "prefix", None) or "").lower()
-    lowered = ((str(key).lower().removeprefix(namespace), key) for key in conf.keys())
+    lowered = ((str(key).lower().removeprefix(namespace), key) for key in conf)
     return {name: conf[key] for name, key in lowered if name.startswith(PREFIX)}

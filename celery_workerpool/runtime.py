@@ -10,6 +10,7 @@ from typing import Any
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from celery.concurrency.prefork import process_destructor, process_initializer
 from celery.exceptions import Ignore, Reject, Retry
+from celery.platforms import set_process_title
 from kombu.utils.encoding import safe_repr
 
 from .types import RemoteFailure
@@ -30,6 +31,10 @@ class CeleryRuntime:
         self._app = app
         self._hostname = hostname
         self.report_memory = report_memory
+
+    def before_serving(self) -> None:
+        """The name that ``ps`` shows, where ``setproctitle`` is installed."""
+        set_process_title(f"celeryd: {self._hostname}:ForkServer")
 
     def before_ready(self) -> None:
         """Sends ``worker_process_init``."""
@@ -65,7 +70,7 @@ def _of_exception(exc: BaseException, text: str) -> RemoteFailure:
         module=type(exc).__module__,
         name=type(exc).__qualname__,
         args=tuple(_plain(arg) for arg in exc.args),
-        repr=safe_repr(exc),
+        repr=_text(exc),
         traceback=text,
         control=control,
         detail=detail,
@@ -76,7 +81,7 @@ def _control(exc: BaseException) -> tuple[str, object]:
     """What the worker has to do about it, beyond telling."""
     match exc:
         case Retry():
-            return "retry", safe_repr(exc.exc)
+            return "retry", _text(exc.exc)
         case Reject():
             return "reject", bool(exc.requeue)
         case Ignore():
@@ -88,6 +93,10 @@ def _control(exc: BaseException) -> tuple[str, object]:
     return "", None
 
 
+def _text(value: object) -> str:
+    return str(safe_repr(value))  # type: ignore[no-untyped-call]  # never raises
+
+
 def _plain(value: object) -> object:
     # The exact types: an instance of a subclass would be pickled as an object.
-    return value if type(value) in _PLAIN else safe_repr(value)
+    return value if type(value) in _PLAIN else _text(value)

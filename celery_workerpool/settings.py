@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from numbers import Real
 
 from .errors import SettingsError
 
@@ -71,8 +71,8 @@ class Settings:
             return
         bound = f"above {above:g}" if above is not None else f"of at least {at_least:g}"
         expected = f"a number {bound}" + (" or None" if optional else "")
-        if isinstance(value, bool) or not isinstance(value, Real):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             raise SettingsError(PREFIX + name, value, expected)
         in_range = value > above if above is not None else value >= (at_least or 0.0)
-        if not in_range or value == float("inf"):
+        if not in_range or not math.isfinite(value):
             raise SettingsError(PREFIX + name, value, expected)

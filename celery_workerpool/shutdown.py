@@ -32,7 +32,7 @@ class ShutdownWatch:
         hub = get_event_loop()
         if hub is not None:
             try:
-                hub.fire_timers()
+                hub.fire_timers()  # type: ignore[no-untyped-call]
                 _run_acknowledgements(hub)
             except Exception:  # A broken connection must not keep the pool from stopping.
                 logger.warning("while waiting for the last tasks", exc_info=True)

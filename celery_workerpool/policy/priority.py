@@ -43,7 +43,5 @@ def level(name: object, number: object, *, low_first: bool) -> float:
 def _named(name: object) -> TaskPriority:
     if isinstance(name, str) and name.upper() in TaskPriority.__members__:
         return TaskPriority[name.upper()]
-    if not isinstance(name, bool) and name in TaskPriority.__members__.values():
-        return TaskPriority(name)
     expected = f"one of {', '.join(TaskPriority.__members__)}"
     raise InvalidTaskError(HEADER, name, expected)

@@ -9,8 +9,9 @@ from contextlib import suppress
 
 from .messages import HEADER
 
-#: One read takes this much at most, so that one child's 100 MB keep no other child waiting.
-READ_SIZE = 1 << 20
+#: One read takes this much at most: one child's 100 MB keep no other child waiting, and the
+#: buffer that each read allocates stays below what malloc would map and unmap every time.
+READ_SIZE = 1 << 16
 
 Frame = tuple[int, int, bytes]  # tag, job, payload
 

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from multiprocessing.process import AuthenticationString
+from multiprocessing.process import AuthenticationString  # type: ignore[attr-defined]
 from typing import Protocol
 
 from billiard.process import BaseProcess
@@ -27,6 +27,9 @@ class Runtime(Protocol):
 
     #: Whether replies say how much memory the child holds.
     report_memory: bool
+
+    def before_serving(self) -> None:
+        """Called in the fork server, before it forks its first child."""
 
     def before_ready(self) -> None:
         """Set up the process; an exception ends the child before it is ready."""

@@ -56,6 +56,8 @@ IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.
 
 #: Called in a new child with its end of the channel and its index; returns the exit code.
 Become = Callable[[socket.socket, int], int]
+#: Called once in a new server.
+Prepare = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +82,12 @@ class ForkServer:
 
     Arguments:
         become: what a new child does with its life.
+        prepare: what the server does before its first child.
         keep: descriptors that children inherit (see :func:`open_descriptors`): the user's own,
             open before the worker opened any.
     """
 
-    def __init__(self, become: Become, keep: frozenset[tuple[int, int]]) -> None:
+    def __init__(self, become: Become, prepare: Prepare, keep: frozenset[tuple[int, int]]) -> None:
         ours, theirs = socket.socketpair()
         # What lives now is garbage-collected once and then left alone, here and in every
         # child: the collector would otherwise write to, and so copy, every shared page.
@@ -96,7 +99,7 @@ class ForkServer:
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
         if pid == 0:
-            _serve_and_exit(theirs, ours, become, keep)
+            _serve_and_exit(theirs, ours, become, prepare, keep)
         theirs.close()
         self.pid = pid
         self._socket = ours
@@ -147,9 +150,7 @@ class ForkServer:
         self._partial = data[whole:]
         events: list[Forked | Exited] = []
         for event, number, pid, status in REPLY.iter_unpack(data[:whole]):
-            events.append(
-                Forked(number, pid) if event == FORKED else Exited(number, pid, status)
-            )
+            events.append(Forked(number, pid) if event == FORKED else Exited(number, pid, status))
         return events
 
     def reap(self, number: int) -> None:
@@ -193,6 +194,7 @@ def _serve_and_exit(
     connection: socket.socket,
     other_end: socket.socket,
     become: Become,
+    prepare: Prepare,
     keep: frozenset[tuple[int, int]],
 ) -> NoReturn:
     exitcode = 1
@@ -201,6 +203,7 @@ def _serve_and_exit(
         os.setsid()
         _let_go_of_inherited({connection.fileno()}, keep)
         _run_after_forkers()  # kombu's pools and Celery's producers forget their sockets.
+        prepare()
         exitcode = _Server(connection, become).run()
     finally:
         os._exit(exitcode)
@@ -249,6 +252,8 @@ class _Server:
         finally:
             for pid in self._alive:
                 kill_group(pid)
+            for pid in (*self._alive, *self._zombies.values()):
+                os.waitpid(pid, 0)  # Not every init cleans up after orphans.
         return 0
 
     def _step(self, ready: dict[int, int]) -> bool:

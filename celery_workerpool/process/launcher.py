@@ -27,8 +27,9 @@ class Launcher:
     def start_server(self) -> ForkServer:
         """A new server, holding this process as it is now."""
         if self._spawn:
-            return ForkServer(execute_python, self._keep)
-        return ForkServer(partial(become_child, runtime=self._runtime), self._keep)
+            return ForkServer(execute_python, self._runtime.before_serving, self._keep)
+        become = partial(become_child, runtime=self._runtime)
+        return ForkServer(become, self._runtime.before_serving, self._keep)
 
     def greeting(self) -> bytes | None:
         """The frame that every new child is sent first, if any."""

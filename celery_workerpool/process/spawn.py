@@ -11,8 +11,8 @@ import pickle
 import socket
 import sys
 from multiprocessing import spawn
-from multiprocessing.util import _args_from_interpreter_flags
 from pathlib import Path
+from subprocess import _args_from_interpreter_flags  # type: ignore[attr-defined]
 from typing import Any
 
 from .child import Runtime, become_child

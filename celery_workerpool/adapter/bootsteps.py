@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from celery import bootsteps
 from celery.app.task import Context
 
 from .errors import InvalidTaskError
+from .redelivery import Redelivery
 
 logger = logging.getLogger(__name__)
 
@@ -32,14 +34,27 @@ class PoolStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
 
     def create(self, consumer: Any) -> None:
         consumer.strategies = GuardedStrategies(consumer)
+        self._redelivery = Redelivery()
+        if consumer.hub is not None:
+            # Celery resets the loop before it touches the connection that has failed.
+            consumer.hub.on_close.add(partial(self._on_loop_closed, consumer))
 
     def start(self, consumer: Any) -> None:
-        """Nothing: the pool is told by ``register_with_event_loop``."""
+        """There is a connection. The pool follows in ``register_with_event_loop``."""
+        self._redelivery.connected(consumer.task_consumer.channel)
 
     def stop(self, consumer: Any) -> None:
         """The consumer stops: for good, or to come back with a new connection."""
-        if consumer.blueprint.state == bootsteps.RUN and consumer.hub is not None:
+        if consumer.hub is not None and _comes_back(consumer):
             consumer.pool.leave_event_loop()
+
+    def _on_loop_closed(self, consumer: Any, hub: Any) -> None:
+        if consumer.connection is not None and _comes_back(consumer):
+            self._redelivery.connection_lost(consumer.connection)
+
+
+def _comes_back(consumer: Any) -> bool:
+    return bool(consumer.blueprint.state == bootsteps.RUN)
 
 
 class GuardedStrategies(dict[str, Strategy]):

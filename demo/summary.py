@@ -1,0 +1,158 @@
+"""The closing screen."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .display import busy, label, plural, seconds, size
+from .files import printable
+from .model import Priority
+from .report import FileReport, KindReport, Report
+
+#: Lines for children, and for files that failed.
+MAX_CHILDREN = 8
+MAX_FAILURES = 5
+
+
+def print_summary(console: Console, report: Report, *, pool: str, default_folder: bool) -> None:
+    """Print what the run did, and what to try next."""
+    console.print(_verdict(report))
+    console.print(_priorities(report))
+    console.print(_children(report))
+    console.print(_files(report, console.width))
+    if report.failed_files:
+        console.print(_failures(report))
+    console.print(_priority_line(report, pool))
+    console.print(_next_line(pool, default_folder))
+
+
+def _verdict(report: Report) -> Text:
+    good = not report.failures
+    failed = "none failed" if good else f"{report.failures:,} failed"
+    count = len(report.files)
+    return Text.assemble(
+        ("✓ " if good else "✗ ", "bold green" if good else "bold red"),
+        (f"{report.tasks:,} tasks in {report.elapsed:.1f} s", "bold"),
+        f", {report.throughput:,.0f} tasks/s, ",
+        (failed, "" if good else "red"),
+        f". Read: {count:,} {plural(count, 'file')}, {size(report.total_bytes)}, "
+        f"{report.lines:,} {plural(report.lines, 'line')}, "
+        f"{report.words:,} {plural(report.words, 'word')}.",
+    )
+
+
+def _table(*columns: str, text: tuple[int, ...] = (0,)) -> Table:
+    """A table without lines; the columns numbered in ``text`` are text, the others numbers."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim", border_style="dim")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number in text else "right", no_wrap=True)
+    return table
+
+
+def _priorities(report: Report) -> Table:
+    columns = (
+        "Priority",
+        "Task",
+        "Done",
+        "Failed",
+        "Waited: p50",
+        "p95",
+        "Ran: p50",
+        "p95",
+    )
+    table = _table(*columns, text=(0, 1))
+    for part in report.kinds:
+        table.add_row(
+            label(part.kind),
+            part.kind.label,
+            f"{part.tasks - part.failures:,}",
+            Text(f"{part.failures:,}", style="red" if part.failures else ""),
+            Text(seconds(part.queue.p50), style="bold"),
+            seconds(part.queue.p95),
+            seconds(part.duration.p50),
+            seconds(part.duration.p95),
+        )
+    return table
+
+
+def _children(report: Report) -> Table:
+    table = _table("Child", "Tasks done", "Busy", "of the time")
+    for child in report.children[:MAX_CHILDREN]:
+        table.add_row(
+            Text(f"pid {child.pid}", style="yellow"),
+            f"{child.tasks:,}",
+            seconds(child.busy),
+            busy(child, report.elapsed),
+        )
+    rest = report.children[MAX_CHILDREN:]
+    if rest:
+        tasks, time = (
+            sum(child.tasks for child in rest),
+            sum(child.busy for child in rest),
+        )
+        table.add_row(f"{len(rest)} more", f"{tasks:,}", seconds(time))
+    return table
+
+
+def _files(report: Report, width: int) -> Table:
+    table = _table("Largest", "Size", "LZMA", "Most compressible", "Size", "LZMA", text=(0, 3))
+    room = max(12, (width - 36) // 2)
+    largest, compressible = report.largest(), report.most_compressible()
+    for number in range(max(len(largest), len(compressible))):
+        table.add_row(*_file(largest, number, room), *_file(compressible, number, room))
+    return table
+
+
+def _file(files: list[FileReport], number: int, room: int) -> tuple[Text | str, str, str]:
+    if number >= len(files):
+        return "", "", ""
+    file = files[number]
+    ratio = "–" if file.ratio is None else f"{file.ratio:.{int(file.ratio < 1)}%}"
+    return Text(_shorten(printable(file.file), room)), size(file.size), ratio
+
+
+def _failures(report: Report) -> Table:
+    table = _table("Failed", "Tasks", "Reason", text=(0, 2))
+    for file, reason, count in report.failed_files[:MAX_FAILURES]:
+        table.add_row(Text(_shorten(printable(file), 50)), f"{count}", Text(printable(reason)))
+    rest = report.failed_files[MAX_FAILURES:]
+    if rest:
+        table.add_row(f"and {len(rest):,} more", f"{sum(count for *_, count in rest):,}", "")
+    return table
+
+
+def _priority_line(report: Report, pool: str) -> Text:
+    parts: dict[Priority, KindReport] = {part.kind.priority: part for part in report.kinds}
+    high, low = (parts[priority].queue.p50 for priority in (Priority.HIGH, Priority.LOW))
+    if high is None or low is None:
+        return Text("No task has started, so there is nothing to say about priorities.")
+    line = Text.assemble(
+        "HIGH tasks waited ",
+        (seconds(high), "bold"),
+        " and LOW ones ",
+        (seconds(low), "bold"),
+        " (p50): ",
+        (pool, "bold"),
+    )
+    if high * 2 < low:
+        return line.append(" starts by priority, though LOW is sent first.")
+    return line.append(" mostly starts tasks as they come.")
+
+
+def _next_line(pool: str, default_folder: bool) -> Text:
+    line = Text.assemble(
+        "Next: ",
+        ("make demo DIR=…", "bold green"),
+        f" for {'a folder of yours' if default_folder else 'another folder'}, ",
+    )
+    other = "--pool prefork" if pool != "prefork" else ""
+    line.append(f"python -m demo {other}".strip(), style="bold green")
+    return line.append(" to compare." if other else " for the real thing.")
+
+
+def _shorten(name: str, room: int) -> str:
+    """The end of a name, which says most."""
+    return name if len(name) <= room else "…" + name[1 - room :]

@@ -8,7 +8,7 @@ from .errors import InvalidTaskError, MemoryLimitExceeded, SettingsError, Worker
 from .types import TaskPriority, WorkerState
 
 if TYPE_CHECKING:
-    from .prefork import WorkerPool
+    from .adapter.prefork import WorkerPool
 
 __all__ = [
     "InvalidTaskError",
@@ -26,7 +26,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     # The pool imports Celery's worker; a client that only names a priority should not.
     if name == "WorkerPool":
-        from .prefork import WorkerPool
+        from .adapter.prefork import WorkerPool
 
         return WorkerPool
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

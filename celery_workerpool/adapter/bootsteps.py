@@ -10,7 +10,7 @@ from typing import Any
 from celery import bootsteps
 from celery.app.task import Context
 
-from .errors import InvalidTaskError
+from ..errors import InvalidTaskError
 from .redelivery import Redelivery
 
 logger = logging.getLogger(__name__)

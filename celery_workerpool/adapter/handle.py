@@ -12,13 +12,13 @@ from celery.app.trace import fast_trace_task, trace_task_ret
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 
-from .errors import InvalidTaskError
-from .jobs import Job
+from ..engine.jobs import Job
+from ..errors import InvalidTaskError
+from ..types import Limits, Loss, LossCause, RemoteFailure
 from .outcome import error_info, exception_info, loss_info
-from .types import Limits, Loss, LossCause, RemoteFailure
 
 if TYPE_CHECKING:
-    from .engine import Engine
+    from ..engine.engine import Engine
 
 _TRACERS = (fast_trace_task, trace_task_ret)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from .engine import Engine
-from .types import Limits, mebibytes
-from .worker import Worker
+from ..engine.engine import Engine
+from ..engine.worker import Worker
+from ..types import Limits, mebibytes
 
 
 def describe_pool(engine: Engine, default_limits: Limits) -> dict[str, object]:

@@ -15,8 +15,8 @@ from billiard.einfo import ExceptionInfo, RemoteTraceback
 from billiard.exceptions import Terminated, WorkerLostError
 from celery.exceptions import Ignore, Reject, Retry
 
-from .errors import MemoryLimitExceeded
-from .types import Loss, LossCause, RemoteFailure
+from ..errors import MemoryLimitExceeded
+from ..types import Loss, LossCause, RemoteFailure
 
 
 class RemoteError(Exception):

@@ -16,19 +16,19 @@ from celery import signals
 from celery.concurrency.prefork import TaskPool
 from celery.utils.nodenames import gethostname
 
+from ..engine.crew import CrewOptions
+from ..engine.drivers import HubDriver, PollDriver, ThreadDriver
+from ..engine.engine import Engine, EngineOptions
+from ..errors import InvalidTaskError
+from ..policy import priority
+from ..process.launcher import Launcher
+from ..settings import PREFIX, Settings
+from ..types import Limits, MemoryLimits, TaskPriority
 from .bootsteps import PoolStep
-from .crew import CrewOptions
-from .drivers import HubDriver, PollDriver, ThreadDriver
-from .engine import Engine, EngineOptions
-from .errors import InvalidTaskError
+from .handle import TaskHandle, bare_call, seconds
 from .info import describe_pool
-from .policy import priority
-from .process.launcher import Launcher
 from .runtime import CeleryRuntime
-from .settings import PREFIX, Settings
 from .shutdown import ShutdownWatch
-from .task import TaskHandle, bare_call, seconds
-from .types import Limits, MemoryLimits, TaskPriority
 
 #: Seconds a spawned child may take to import the application, unless told otherwise.
 SPAWN_TIMEOUT = 60.0

@@ -13,7 +13,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from celery.platforms import set_process_title
 from kombu.utils.encoding import safe_repr
 
-from .types import RemoteFailure
+from ..types import RemoteFailure
 
 _PLAIN = (str, bytes, int, float, bool, type(None))
 

@@ -9,7 +9,7 @@ from typing import Any
 from kombu.asynchronous import get_event_loop
 from kombu.message import Message
 
-from .engine import Engine
+from ..engine.engine import Engine
 
 logger = logging.getLogger(__name__)
 

@@ -16,15 +16,15 @@ from functools import partial
 from math import inf
 from typing import Protocol
 
+from ..errors import ForkServerLost
+from ..policy.backoff import StartBackoff
+from ..policy.recycling import Recycling, Step
+from ..policy.sizing import Census, decide
+from ..process.channel import Channel, ChannelClosed
+from ..process.forkserver import ForkServer
+from ..process.messages import Stop, encode
+from ..types import LossCause, WorkerState
 from .drivers import Driver
-from .errors import ForkServerLost
-from .policy.backoff import StartBackoff
-from .policy.recycling import Recycling, Step
-from .policy.sizing import Census, decide
-from .process.channel import Channel, ChannelClosed
-from .process.forkserver import ForkServer
-from .process.messages import Stop, encode
-from .types import LossCause, WorkerState
 from .worker import Worker
 
 logger = logging.getLogger(__name__)

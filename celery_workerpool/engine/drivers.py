@@ -1,7 +1,7 @@
 """What runs the engine: kombu's Hub where the transport has one, else a thread of its own.
 
 A driver calls back when a descriptor is ready or a time has come. The engine can move from
-one driver to another at any time (:meth:`celery_workerpool.engine.Engine.attach`): it leaves
+one driver to another at any time (:meth:`celery_workerpool.engine.engine.Engine.attach`): it leaves
 the Hub when the broker connection is lost, so that limits hold and results are taken while
 the worker's main thread waits for the broker, and returns with the next connection.
 """

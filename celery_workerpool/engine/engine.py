@@ -24,17 +24,17 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
+from ..errors import ForkServerLost
+from ..policy.scheduler import PriorityScheduler
+from ..process.channel import ChannelClosed
+from ..process.forkserver import Exited, Forked, ForkServer
+from ..process.interrupts import TERMINATING
+from ..process.memory import OomWatch, resident
+from ..process.messages import Done, Ready, Reply, Run, decode_reply, encode
+from ..types import Loss, LossCause, MemoryLimits, WorkerState, mebibytes
 from .crew import Crew, CrewOptions, Source
 from .drivers import Driver, PollDriver
-from .errors import ForkServerLost
 from .jobs import Job, JobState
-from .policy.scheduler import PriorityScheduler
-from .process.channel import ChannelClosed
-from .process.forkserver import Exited, Forked, ForkServer
-from .process.interrupts import TERMINATING
-from .process.memory import OomWatch, resident
-from .process.messages import Done, Ready, Reply, Run, decode_reply, encode
-from .types import Loss, LossCause, MemoryLimits, WorkerState, mebibytes
 from .worker import Worker
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .policy.scheduler import Ticket
-from .types import Limits, Loss, RemoteFailure
+from ..policy.scheduler import Ticket
+from ..types import Limits, Loss, RemoteFailure
 
 if TYPE_CHECKING:
     from .worker import Worker

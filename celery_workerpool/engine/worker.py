@@ -8,11 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 
+from ..process.channel import Channel
+from ..process.forkserver import ForkServer, kill_group
+from ..process.interrupts import SOFT_LIMIT
+from ..types import LossCause, WorkerState
 from .jobs import Job
-from .process.channel import Channel
-from .process.forkserver import ForkServer, kill_group
-from .process.interrupts import SOFT_LIMIT
-from .types import LossCause, WorkerState
 
 
 @dataclass(slots=True, eq=False)

@@ -1,0 +1,1 @@
+"""Owns the waiting tasks and the children, and applies decisions. Knows nothing of Celery."""

@@ -59,9 +59,10 @@ def make_display(console: Console, *, animate: bool) -> Display:
 def headline(folder: Folder) -> Text:
     """The first line of all."""
     first = "the first " if folder.more else ""
+    files = f"{len(folder.files):,} {plural(len(folder.files), 'file')}"
     return Text.assemble(
         ("celery_workerpool demo", "bold"),
-        f"  {first}{len(folder.files):,} {plural(len(folder.files), 'file')}, {size(folder.total_bytes)}",
+        f"  {first}{files}, {size(folder.total_bytes)}",
         (f", in {printable(folder.root)}", "dim"),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sysconfig
 from collections.abc import Callable, Iterator
@@ -67,10 +68,8 @@ def find_files(
             continue
         if limit and len(files) == limit:
             return Folder(root, files, size, True, unreadable)
-        try:
+        with contextlib.suppress(OSError):  # It vanished; its tasks will say so.
             size += entry.stat(follow_symlinks=False).st_size
-        except OSError:
-            pass  # It vanished; its tasks will say so.
         files.append(os.path.relpath(entry.path, root))
     if not files:
         raise NoFilesError(f"no files in the folder {printable(root)}")

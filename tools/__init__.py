@@ -1,0 +1,1 @@
+"""What the repository's own commands need: servers for tests, conformance and benchmarks."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 
 class JobState(enum.Enum):
+    """Where a job is on its way."""
+
     WAITING = "waiting"  # in the heap
     RUNNING = "running"  # handed to a child
     ENDED = "ended"  # exactly one of the outcomes below was reported, or the job was dropped

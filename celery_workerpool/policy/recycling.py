@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 
 class Step(enum.Enum):
+    """What to do with a child."""
+
     KEEP = "keep"
     PREPARE = "prepare"  # start a replacement, keep the child
     RETIRE = "retire"  # no more tasks for this child

@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.skipif(processes.find_server() is None, reason="no Valkey server"),
 ]
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
 #: Runs a command in which root cannot read what it has forbidden itself: it drops
 #: CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH with PR_CAPBSET_DROP. Has no effect for others.

@@ -1,0 +1,1 @@
+"""What tests share: waiting, leak checks, real workers, and an app with tasks for them."""

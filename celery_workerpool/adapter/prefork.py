@@ -16,9 +16,9 @@ from celery import signals
 from celery.concurrency.prefork import TaskPool
 from celery.utils.nodenames import gethostname
 
-from ..engine.crew import CrewOptions
 from ..engine.drivers import HubDriver, PollDriver, ThreadDriver
-from ..engine.engine import Engine, EngineOptions
+from ..engine.engine import Engine
+from ..engine.options import CrewOptions, EngineOptions
 from ..errors import InvalidTaskError
 from ..policy import priority
 from ..process.launcher import Launcher

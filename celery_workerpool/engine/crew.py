@@ -9,9 +9,8 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from math import inf
 from typing import Protocol
@@ -25,6 +24,7 @@ from ..process.forkserver import ForkServer
 from ..process.messages import Stop, encode
 from ..types import LossCause, WorkerState
 from .drivers import Driver
+from .options import CrewOptions
 from .worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -51,16 +51,6 @@ class Overseer(Protocol):
     def on_channel_writable(self, worker: Worker) -> None: ...
 
     def on_server_readable(self, server: ForkServer) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class CrewOptions:
-    """How children live. Durations in seconds."""
-
-    start_timeout: float = 4.0  # until a child is ready
-    max_tasks: int | None = None  # tasks per child, at least 1
-    #: Called before each child is started, in the pool's process.
-    before_launch: Callable[[], None] = lambda: None
 
 
 class Crew:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,9 @@ from ..types import Limits, Loss, RemoteFailure
 
 if TYPE_CHECKING:
     from .worker import Worker
+
+
+logger = logging.getLogger(__name__)
 
 
 class JobState(enum.Enum):
@@ -80,3 +84,14 @@ class Job(ABC):
     @abstractmethod
     def hard_limit_reached(self, limit: float) -> None:
         """The child was killed."""
+
+
+def tell(method: Callable[..., None], *args: Any) -> None:
+    """Call one of a job's methods; what it raises is logged.
+
+    A broken backend or signal handler must not cost the pool a child.
+    """
+    try:
+        method(*args)
+    except Exception:
+        logger.exception("%s raised", getattr(method, "__qualname__", method))

@@ -58,7 +58,7 @@ class Engine:
         self._clock = clock
         self._driver = driver
         self._crew = Crew(source, options.crew, self, driver)
-        self._memory = MemoryWatch(options.memory, options.sample_interval)
+        self._memory = MemoryWatch(options.memory, options.sample_interval, options.memory_probe)
         self._losses = LossReporter(options.memory.kill)
         self._dispatcher = Dispatcher(options.aging, self._crew, self._memory)
         self._lock = threading.RLock()
@@ -354,8 +354,7 @@ class Engine:
         self._crew.gone(worker, status, now)
 
     def _lose(self, worker: Worker, exitcode: int | None, status: str, now: float) -> None:
-        job = worker.job
-        if job is None:
+        if (job := worker.job) is None:
             return
         self._end(job, worker)
         loss = self._losses.report(worker, exitcode, status, now)

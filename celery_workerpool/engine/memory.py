@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import inf
 
 from ..policy.memory import Verdict, decide
-from ..process.memory import resident
 from ..types import LossCause, MemoryLimits, mebibytes
 from .worker import Worker
 
@@ -19,11 +18,15 @@ class MemoryWatch:
 
     Arguments:
         interval: seconds between two looks at children that run a task.
+        probe: resident bytes of a process, None when it is gone.
     """
 
-    def __init__(self, limits: MemoryLimits, interval: float) -> None:
+    def __init__(
+        self, limits: MemoryLimits, interval: float, probe: Callable[[int], int | None]
+    ) -> None:
         self._limits = limits
         self._interval = interval
+        self._probe = probe
         #: Monotonic seconds of the next look; ``inf`` while no child runs a task.
         self.next_look = inf
 
@@ -36,7 +39,7 @@ class MemoryWatch:
         busy = [w for w in workers if w.job is not None and w.pid]
         self.next_look = now + self._interval if busy else inf
         for worker in busy:
-            rss = resident(worker.pid or 0)
+            rss = self._probe(worker.pid or 0)
             if rss is not None:
                 self.note(worker, rss, now)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ..process.memory import resident
 from ..types import MemoryLimits
 
 
@@ -25,4 +26,6 @@ class EngineOptions:
     aging: float = 30.0  # of waiting, worth one priority level
     memory: MemoryLimits = field(default_factory=MemoryLimits)
     sample_interval: float = 1.0  # between two looks at the memory of busy children
+    #: Resident bytes of a process, None when it is gone.
+    memory_probe: Callable[[int], int | None] = resident
     crew: CrewOptions = field(default_factory=CrewOptions)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 
 from ..process.channel import Channel
-from ..process.forkserver import ForkServer, kill_group
+from ..process.forkserver import ForkServer
 from ..process.interrupts import SOFT_LIMIT
 from ..types import LossCause, WorkerState
 from .jobs import Job
@@ -60,13 +58,8 @@ class Worker:
 
     def signal(self, signum: int) -> None:
         """Signal the child; SIGKILL takes everything it has started along."""
-        if self.pid is None:
-            return
-        if signum == signal.SIGKILL:
-            kill_group(self.pid)
-        else:
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, signum)
+        if self.pid is not None:
+            self.server.signal(self.pid, signum)
 
     def interrupt(self) -> None:
         """Raise SoftTimeLimitExceeded in its task."""

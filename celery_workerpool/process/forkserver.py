@@ -153,6 +153,14 @@ class ForkServer:
             events.append(Forked(number, pid) if event == FORKED else Exited(number, pid, status))
         return events
 
+    def signal(self, pid: int, signum: int) -> None:
+        """Signal a child that is not reaped; SIGKILL takes everything it has started along."""
+        if signum == signal.SIGKILL:
+            kill_group(pid)
+        else:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signum)
+
     def reap(self, number: int) -> None:
         """Let go of an exited child's pid: no signal will be sent to it any more."""
         self.children.discard(number)

@@ -1,19 +1,28 @@
-# Everything a person needs; each command sets up what it lacks. See README.md.
-#
-#   make demo [DIR=folder]   the pool at work on real files
-#   make test                lint, types and all tests, on a real Redis and a real RabbitMQ
-#   make conformance         Celery's own integration tests, on this pool and on prefork
-#   make bench               this pool beside prefork and a pool that runs nothing
+# Each command sets up what it lacks; `make` alone lists them.
 
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m tools.services run
 
-.PHONY: demo test lint format conformance bench clean
+.PHONY: help demo test lint format conformance bench clean
 
+help:
+	@echo 'make demo [DIR=folder] [POOL=prefork]   the pool at work on real files'
+	@echo 'make test [ARGS=…]                      lint, types, and all tests on a real Redis and RabbitMQ'
+	@echo 'make lint                               lint and types only'
+	@echo 'make format                             mend what lint can mend'
+	@echo 'make conformance                        Celery'\''s own integration tests, here and on prefork'
+	@echo 'make bench                              side by side with prefork'
+	@echo 'make clean                              remove the virtual environment and caches'
+	@echo
+	@echo 'PYTHON=python3.12 chooses the interpreter (3.11 or newer), VENV=folder where it is set up.'
+
+# Through the environment, so that the shell does not take the folder's name apart.
+demo: export DIR := $(DIR)
+demo: export POOL := $(POOL)
 demo: $(VENV)/.demo
-	@exec $(BIN)/python -m demo $(if $(DIR),"$(DIR)")
+	@exec $(BIN)/python -m demo $${POOL:+--pool "$$POOL"} -- $${DIR:+"$$DIR"}
 
 test: lint
 	$(RUN) $(BIN)/python -m pytest -n 4 --dist loadgroup $(ARGS)

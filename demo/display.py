@@ -20,7 +20,7 @@ from .model import Child, Counts, Kind, Priority, Progress
 PLAIN_WIDTH = 110
 #: Seconds between two frames on a terminal, and between two lines elsewhere.
 FRAME = 0.1
-LINE = 1.0
+LINE = 2.0
 #: How many children get a line of their own.
 MAX_CHILDREN = 8
 BLOCKS = "▁▂▃▄▅▆▇█"

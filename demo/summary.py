@@ -15,6 +15,8 @@ from .report import FileReport, KindReport, Report
 #: Lines for children, and for files that failed.
 MAX_CHILDREN = 8
 MAX_FAILURES = 5
+#: Seconds; where LOW tasks wait less, hardly anything ever waited beside anything else.
+SHORT = 0.5
 
 
 def print_summary(console: Console, report: Report, *, pool: str, default_folder: bool) -> None:
@@ -130,27 +132,27 @@ def _priority_line(report: Report, pool: str) -> Text:
     if high is None or low is None:
         return Text("No task has started, so there is nothing to say about priorities.")
     line = Text.assemble(
-        "HIGH tasks waited ",
-        (seconds(high), "bold"),
-        " and LOW ones ",
-        (seconds(low), "bold"),
-        " (p50): ",
+        "LOW tasks were sent first; ",
         (pool, "bold"),
+        " started half of the HIGH ones within ",
+        (seconds(high), "bold"),
+        ", of the LOW ones within ",
+        (seconds(low), "bold"),
+        ".",
     )
-    if high * 2 < low:
-        return line.append(" starts by priority, though LOW is sent first.")
-    return line.append(" mostly starts tasks as they come.")
+    if low < SHORT:
+        line.append(" So little work leaves priorities nothing to do.")
+    return line
 
 
 def _next_line(pool: str, default_folder: bool) -> Text:
-    line = Text.assemble(
-        "Next: ",
-        ("make demo DIR=…", "bold green"),
-        f" for {'a folder of yours' if default_folder else 'another folder'}, ",
-    )
-    other = "--pool prefork" if pool != "prefork" else ""
-    line.append(f"python -m demo {other}".strip(), style="bold green")
-    return line.append(" to compare." if other else " for the real thing.")
+    whose = "a folder of yours" if default_folder else "another folder"
+    line = Text.assemble("Next: ", ("make demo DIR=…", "bold green"), f" for {whose}, ")
+    if pool == "prefork":
+        line.append("make demo", style="bold green")
+        return line.append(" for this project's pool.")
+    line.append("make demo POOL=prefork", style="bold green")
+    return line.append(" to compare.")
 
 
 def _shorten(name: str, room: int) -> str:

@@ -28,5 +28,5 @@ if [ ! -x "$venv/bin/pip" ]; then
     "$python" -m venv "$venv"
 fi
 echo "Installing celery_workerpool with what \"$extra\" needs into $venv"
-"$venv/bin/pip" install --quiet --disable-pip-version-check --editable ".[$extra]" ||
+"$venv/bin/pip" install --quiet --quiet --disable-pip-version-check --editable ".[$extra]" ||
     fail "pip could not install the dependencies"

@@ -15,6 +15,7 @@ with the lock held, in the order things happened.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 import time
@@ -23,7 +24,7 @@ from math import inf
 
 from ..errors import ForkServerLost
 from ..process.channel import ChannelClosed
-from ..process.forkserver import Exited, Forked, ForkServer
+from ..process.forkserver import Event, Exited, ForkServer, Refused
 from ..process.interrupts import TERMINATING
 from ..process.messages import Done, Ready, Reply, decode_reply
 from ..types import LossCause, WorkerState
@@ -332,9 +333,12 @@ class Engine:
         if worker.state is WorkerState.STARTING and worker.live:
             self._crew.ready(worker, ready.pid, now)
 
-    def _on_child_event(self, event: Forked | Exited, now: float) -> None:
+    def _on_child_event(self, event: Event, now: float) -> None:
         worker = self._crew.workers.get(event.number)
         if worker is None:
+            return
+        if isinstance(event, Refused):
+            self._crew.gone(worker, f"not started: {os.strerror(event.errno)}", now)
             return
         worker.pid = event.pid
         if isinstance(event, Exited):

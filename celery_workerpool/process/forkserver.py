@@ -45,7 +45,7 @@ from ..errors import ForkServerLost
 REQUEST = struct.Struct("!BII")  # operation, number, index
 REPLY = struct.Struct("!BIIi")  # event, number, pid, status
 LAUNCH, REAP = 1, 2
-FORKED, EXITED = 1, 2
+FORKED, EXITED, REFUSED = 1, 2, 3
 
 #: Seconds between two looks at who the parent is. End of file is the rule; this is for the
 #: case that another process has inherited the other end of the connection.
@@ -75,6 +75,17 @@ class Exited:
     number: int
     pid: int
     status: int  # exit code, or the negative number of a signal
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The system did not let child ``number`` be started: no memory, too many processes."""
+
+    number: int
+    errno: int
+
+
+Event = Forked | Exited | Refused
 
 
 class ForkServer:
@@ -131,7 +142,7 @@ class ForkServer:
         self.children.add(number)
         return ours
 
-    def receive(self) -> list[Forked | Exited]:
+    def receive(self) -> list[Event]:
         """What has happened since; empty when nothing has.
 
         Raises:
@@ -148,10 +159,7 @@ class ForkServer:
         data = self._partial + data
         whole = len(data) - len(data) % REPLY.size
         self._partial = data[whole:]
-        events: list[Forked | Exited] = []
-        for event, number, pid, status in REPLY.iter_unpack(data[:whole]):
-            events.append(Forked(number, pid) if event == FORKED else Exited(number, pid, status))
-        return events
+        return [_event(*fields) for fields in REPLY.iter_unpack(data[:whole])]
 
     def signal(self, pid: int, signum: int) -> None:
         """Signal a child that is not reaped; SIGKILL takes everything it has started along."""
@@ -174,6 +182,12 @@ class ForkServer:
         self._socket.close()
         with contextlib.suppress(ChildProcessError):  # Somebody's waitpid(-1) was faster.
             os.waitpid(self.pid, 0)
+
+
+def _event(kind: int, number: int, pid: int, status: int) -> Event:
+    if kind == FORKED:
+        return Forked(number, pid)
+    return Exited(number, pid, status) if kind == EXITED else Refused(number, status)
 
 
 def open_descriptors() -> frozenset[tuple[int, int]]:
@@ -285,13 +299,18 @@ class _Server:
         operation, number, index = REQUEST.unpack(data)
         if operation == LAUNCH:
             self._fork(number, index, socket.socket(fileno=fds[0]))
-        else:
+        elif number in self._zombies:
             os.waitpid(self._zombies.pop(number), 0)
         return True
 
     def _fork(self, number: int, index: int, channel: socket.socket) -> None:
         server = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as exc:
+            channel.close()
+            self._tell(REFUSED, number, 0, exc.errno or 0)
+            return
         if pid == 0:
             exitcode = 1
             try:

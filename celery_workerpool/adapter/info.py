@@ -27,6 +27,32 @@ def describe_pool(engine: Engine, default_limits: Limits) -> dict[str, object]:
     }
 
 
+def describe_status(engine: Engine) -> dict[str, object]:
+    """The same as data: what ``celery workerpool status`` shows."""
+    now = time.monotonic()
+    return {
+        "target": engine.target,
+        "running": engine.running,
+        "waiting": engine.waiting,
+        "children": [_record(worker, now) for worker in engine.workers()],
+    }
+
+
+def _record(worker: Worker, now: float) -> dict[str, object]:
+    """Ages and run times in seconds, memory in bytes; None where not known or not there."""
+    job = worker.job
+    return {
+        "pid": worker.pid,
+        "state": worker.state.value,
+        "task": None if job is None else str(job),
+        "runtime": None if job is None else now - worker.job_started_at,
+        "tasks_done": worker.tasks_done,
+        "rss": worker.rss,
+        "age": now - worker.started_at,
+        "leaving": worker.leaving or worker.due or worker.preparing,
+    }
+
+
 def _line(worker: Worker, now: float) -> str:
     parts = [
         f"pid {worker.pid}" if worker.pid is not None else "starting",

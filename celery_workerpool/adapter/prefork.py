@@ -24,9 +24,10 @@ from ..policy import priority
 from ..process.launcher import Launcher
 from ..settings import PREFIX, Settings
 from ..types import Limits, MemoryLimits, TaskPriority
+from . import control  # noqa: F401  # makes its commands known to the worker
 from .bootsteps import PoolStep
 from .handle import TaskHandle, bare_call, seconds
-from .info import describe_pool
+from .info import describe_pool, describe_status
 from .runtime import CeleryRuntime
 from .shutdown import ShutdownWatch
 
@@ -185,6 +186,10 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
     @property
     def num_processes(self) -> int:
         return self._running.target if self._engine is not None else int(self.limit or 0)
+
+    def status(self) -> dict[str, object]:
+        """What each child does and what waits, as data (``celery workerpool status``)."""
+        return describe_status(self._running)
 
     def _get_info(self) -> dict[str, object]:
         info: dict[str, object] = {

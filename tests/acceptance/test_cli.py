@@ -1,0 +1,68 @@
+"""``celery workerpool status``, typed as an operator types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support.app import CONF
+from tests.support.waiting import wait_until
+from tests.support.worker import ROOT, CeleryWorker
+
+Workers = Callable[..., CeleryWorker]
+
+
+def celery(worker: CeleryWorker, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ``celery -A … ARGUMENTS`` beside a worker."""
+    command = [sys.executable, "-m", "celery", "--no-color", "-A", "tests.support.app"]
+    return subprocess.run(
+        [*command, *arguments],
+        env={**os.environ, CONF: json.dumps(worker.conf), "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_status_shows_what_each_child_does(make_worker: Workers, tmp_path: Path) -> None:
+    go, started = tmp_path / "go", tmp_path / "started"
+    with make_worker(concurrency=2) as worker:
+        held = worker.send("wait_for_file", str(go), str(started))
+        wait_until(started.exists, "the task runs")
+
+        shown = celery(worker, "workerpool", "status", "--timeout", "10", "-d", worker.hostname)
+        assert shown.returncode == 0, shown.stderr
+        title, columns, *children = shown.stdout.splitlines()
+        assert title == f"{worker.hostname}  1 of 2 children busy, 0 tasks wait"
+        assert columns.split() == ["PID", "STATE", "TASKS", "MEMORY", "AGE"]
+        busy = next(line for line in children if " BUSY " in line)
+        assert busy.split()[0] == started.read_text()
+        assert f"tests.support.tasks.wait_for_file[{held.id}] for " in busy
+        assert len(children) == 2
+
+        asked = celery(worker, "workerpool", "status", "-t", "10", "-d", worker.hostname, "--json")
+        data = json.loads(asked.stdout)[worker.hostname]
+        assert {child["state"] for child in data["children"]} == {"BUSY", "IDLE"}
+
+        go.touch()
+        held.get(timeout=30)
+
+
+def test_status_tells_a_worker_on_another_pool(make_worker: Workers) -> None:
+    with make_worker(conf={"worker_pool": "prefork"}) as worker:
+        shown = celery(worker, "workerpool", "status", "-t", "10", "-d", worker.hostname)
+        assert shown.stdout.splitlines() == [
+            f"{worker.hostname}  runs another pool: celery.concurrency.prefork:TaskPool"
+        ]
+
+
+def test_status_without_a_worker_is_a_clear_error(make_worker: Workers) -> None:
+    shown = celery(make_worker(), "workerpool", "status", "--timeout", "0.5")
+    assert shown.returncode == 69
+    assert "No nodes replied within time constraint" in shown.stderr

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from math import inf
-from typing import Protocol
 
 from ..errors import ForkServerLost
 from ..policy.backoff import StartBackoff
@@ -25,6 +24,7 @@ from ..process.messages import Stop, encode
 from ..types import LossCause, WorkerState
 from .drivers import Driver
 from .options import CrewOptions
+from .roles import Overseer, Source
 from .worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -33,24 +33,6 @@ logger = logging.getLogger(__name__)
 RETIRE_TIMEOUT = 30.0
 #: Seconds an idle child may live on after it closed its channel.
 CLOSED_TIMEOUT = 5.0
-
-
-class Source(Protocol):
-    """What starts fork servers; see :class:`celery_workerpool.process.launcher.Launcher`."""
-
-    def start_server(self) -> ForkServer: ...
-
-    def greeting(self) -> bytes | None: ...
-
-
-class Overseer(Protocol):
-    """Who is called when a descriptor is ready; takes the lock and calls back in."""
-
-    def on_channel_readable(self, worker: Worker) -> None: ...
-
-    def on_channel_writable(self, worker: Worker) -> None: ...
-
-    def on_server_readable(self, server: ForkServer) -> None: ...
 
 
 class Crew:
@@ -179,12 +161,10 @@ class Crew:
             return
         replacements = sum(1 for worker in self.live() if worker.preparing or worker.due)
         sizing = decide(self.target, replacements, self.census())
-        if sizing.start:
-            wait = self._backoff.wait(now)
-            self._retry_at = now + wait if wait else inf
-            self.note_deadline(self._retry_at)
-            for _ in range(0 if wait else sizing.start):
-                self._launch(now)
+        self._retry_at = inf
+        for _ in range(sizing.start):
+            if not self._launch(now):
+                break
         for _ in range(sizing.retire):
             worker = next((w for w in self._idle if w.due), self._idle[0])
             self.retire(worker, worker.due or sizing.reason, now)
@@ -202,30 +182,45 @@ class Crew:
 
     # ── one child's life ─────────────────────────────────────────────────────────────────
 
-    def _launch(self, now: float) -> None:
+    def _launch(self, now: float) -> bool:
+        """Start a child; False when that has to wait, see ``_retry_at``."""
+        if not self._may_launch(now):
+            return False
         self._options.before_launch()
-        if self._server is None:
-            self._server = self._source.start_server()
-            self._servers.append(self._server)
-            self._watch_server(self._server)
         number = next(self._numbers)
         taken = {worker.index for worker in self.workers.values()}
         index = next(i for i in itertools.count() if i not in taken)
         try:
-            channel = Channel(self._server.launch(number, index))
-        except ForkServerLost:
-            self._server = None  # Its end of file is on the way and tells the rest.
-            self._retry_at = now + self._backoff.failed(now)
-            self.note_deadline(self._retry_at)
-            return
+            server = self._server = self._server or self._start_server()
+            channel = Channel(server.launch(number, index))
+        except (ForkServerLost, OSError) as exc:  # No process, descriptor or memory to be had.
+            if isinstance(exc, ForkServerLost):
+                self._server = None  # Its end of file is on the way and tells the rest.
+            logger.error("a child could not be started: %s", exc)
+            self._backoff.failed(now)
+            return self._may_launch(now)
         gone_by = now + self._options.start_timeout
-        worker = Worker(number, index, self._server, channel, started_at=now, gone_by=gone_by)
+        worker = Worker(number, index, server, channel, started_at=now, gone_by=gone_by)
         self.workers[number] = worker
         self.note_deadline(gone_by)
         self._watch_channel(worker)
         greeting = self._source.greeting()
         if greeting is not None:
-            self.send(worker, greeting)
+            with suppress(ChannelClosed):  # The server has died; its end of file tells the rest.
+                self.send(worker, greeting)
+        return True
+
+    def _may_launch(self, now: float) -> bool:
+        wait = self._backoff.wait(now)
+        self._retry_at = now + wait if wait else inf
+        self.note_deadline(self._retry_at)
+        return not wait
+
+    def _start_server(self) -> ForkServer:
+        server = self._source.start_server()
+        self._servers.append(server)
+        self._watch_server(server)
+        return server
 
     def ready(self, worker: Worker, pid: int, now: float) -> None:
         """The child can take tasks."""
@@ -294,8 +289,12 @@ class Crew:
             )
         else:
             logger.warning("child pid:%s did not leave in time and is killed", worker.pid)
+        self._give_up(worker, LossCause.SHUTDOWN)
+
+    @staticmethod
+    def _give_up(worker: Worker, cause: LossCause) -> None:
         starting = worker.state is WorkerState.STARTING
-        worker.kill(LossCause.SHUTDOWN)
+        worker.kill(cause)
         if starting:
             worker.state = WorkerState.STARTING  # Its end is a failed start.
 
@@ -333,7 +332,7 @@ class Crew:
             self._server = None
         orphans = [w for w in self.workers.values() if w.server is server]
         for worker in orphans:
-            worker.kill(LossCause.EXITED)
+            self._give_up(worker, LossCause.EXITED)
         return orphans
 
     def _close_finished_servers(self) -> None:
@@ -346,6 +345,7 @@ class Crew:
     def stop(self, now: float) -> None:
         """Let every child go and start no more."""
         self._stopping = True
+        self._retry_at = inf
         for worker in list(self.live()):
             self.retire(worker, "pool stops", now)
 

@@ -28,13 +28,14 @@ from ..process.forkserver import Event, Exited, ForkServer, Refused
 from ..process.interrupts import TERMINATING
 from ..process.messages import Done, Ready, Reply, decode_reply
 from ..types import LossCause, WorkerState
-from .crew import Crew, Source
+from .crew import Crew
 from .dispatcher import Dispatcher
 from .drivers import Driver, PollDriver
 from .jobs import Job, JobState, tell
 from .losses import LossReporter, describe_exit
 from .memory import MemoryWatch
 from .options import EngineOptions
+from .roles import Source
 from .worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -343,8 +344,8 @@ class Engine:
         worker.pid = event.pid
         if isinstance(event, Exited):
             self._on_exit(worker, event.status, now)
-        elif worker.state is WorkerState.TERMINATING and worker.ended_by is not None:
-            worker.kill(worker.ended_by)  # It was given up before it had a pid.
+        elif worker.ended_by is not None and worker.state is not WorkerState.BUSY:
+            worker.signal(signal.SIGKILL)  # It was given up before it had a pid.
 
     def _on_exit(self, worker: Worker, exitcode: int | None, now: float) -> None:
         expected, worker.leaving = worker.leaving, worker.leaving or "exited"

@@ -80,9 +80,7 @@ def status(
         replies = _ask(ctx, timeout, destination)
         if watch and not json:
             click.clear()
-        ctx.obj.echo(
-            jsonlib.dumps(replies) if json else "\n\n".join(map(_worker, *_split(replies)))
-        )
+        ctx.obj.echo(jsonlib.dumps(replies) if json else _screen(replies))
         if not watch:
             return
         time.sleep(watch)
@@ -100,9 +98,8 @@ def _ask(ctx: click.Context, timeout: float, destination: list[str] | None) -> d
     return replies
 
 
-def _split(replies: Mapping[str, Any]) -> tuple[list[str], list[Any]]:
-    names = sorted(replies)
-    return names, [replies[name] for name in names]
+def _screen(replies: Mapping[str, Any]) -> str:
+    return "\n\n".join(_worker(name, replies[name]) for name in sorted(replies))
 
 
 def _worker(name: str, reply: Mapping[str, Any]) -> str:

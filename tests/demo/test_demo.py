@@ -82,6 +82,8 @@ class Demo:
         """Wait for the end; the exit code."""
         code = self.process.wait(PATIENCE)
         self._reader.join(PATIENCE)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
         return code
 
     @property

@@ -148,7 +148,7 @@ class TaskHandle(Job):
                 return
             request._already_cancelled = False
             loss = replace(loss, cause=LossCause.SHUTDOWN)
-        self._call_back("error_callback", loss_info(loss, self._signum))
+        self._call_back("error_callback", loss_info(loss, self._signum, str(self)))
 
     def soft_limit_reached(self, limit: float) -> None:
         self._call_back("timeout_callback", True, limit)

@@ -33,19 +33,20 @@ def exception_info(failure: RemoteFailure) -> ExceptionInfo:
     return _info(_rebuild(failure), failure.traceback, failure.internal)
 
 
-def loss_info(loss: Loss, signum: int | None) -> ExceptionInfo:
+def loss_info(loss: Loss, signum: int | None, task: str) -> ExceptionInfo:
     """The same for a child that is gone.
 
     Arguments:
         signum: the signal that the task was terminated with, if it was.
+        task: its name and id. Celery logs this error without saying which task it is about.
     """
     exc: Exception
     if loss.cause is LossCause.TERMINATED:
         exc = Terminated(signum or 0)
     elif loss.cause is LossCause.MEMORY:
-        exc = MemoryLimitExceeded(str(loss))
+        exc = MemoryLimitExceeded(f"{loss} Task: {task}.")
     else:
-        exc = WorkerLostError(str(loss))
+        exc = WorkerLostError(f"{loss} Task: {task}.")
     return error_info(exc)
 
 

@@ -8,6 +8,7 @@ Nothing of prefork's machinery runs.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from celery import signals
 from celery.concurrency.prefork import TaskPool
 from celery.utils.nodenames import gethostname
 
+from .. import __version__
 from ..engine.drivers import HubDriver, PollDriver, ThreadDriver
 from ..engine.engine import Engine
 from ..engine.options import CrewOptions, EngineOptions
@@ -30,6 +32,8 @@ from .handle import TaskHandle, bare_call, seconds
 from .info import describe_pool, describe_status
 from .runtime import CeleryRuntime
 from .shutdown import ShutdownWatch
+
+logger = logging.getLogger(__name__)
 
 #: Seconds a spawned child may take to import the application, unless told otherwise.
 SPAWN_TIMEOUT = 60.0
@@ -77,6 +81,9 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         driver = ThreadDriver() if self.options.get("threads", True) else PollDriver()
         self._engine = Engine(Launcher(runtime, spawn=spawn), options, driver)
         self._engine.resize(self.limit)
+        # Celery's banner shows the last part of this module's name: "prefork".
+        how = "spawn" if spawn else "fork"
+        logger.info("celery_workerpool %s: starting %s children (%s)", __version__, self.limit, how)
 
     def did_start_ok(self) -> bool:
         return self._running.started_ok

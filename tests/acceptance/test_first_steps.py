@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from billiard.exceptions import WorkerLostError
 
 from tests.support.worker import CeleryWorker
 
@@ -20,3 +21,17 @@ def test_a_task_runs_and_its_result_comes_back(make_worker: Workers) -> None:
 def test_an_exception_comes_back_as_itself(make_worker: Workers) -> None:
     with make_worker() as worker, pytest.raises(ValueError, match="broken"):
         worker.send("raises", "broken").get(timeout=30)
+
+
+def test_the_log_says_which_pool_runs(make_worker: Workers) -> None:
+    with make_worker(concurrency=2) as worker:
+        assert "celery_workerpool 0." in worker.log
+        assert ": starting 2 children (fork)" in worker.log
+
+
+def test_the_log_says_which_task_was_lost(make_worker: Workers) -> None:
+    with make_worker() as worker:
+        lost = worker.send("kill_self")
+        with pytest.raises(WorkerLostError, match="signal 9"):
+            lost.get(timeout=30)
+        worker.wait_for_log(f"Task: tests.support.tasks.kill_self[{lost.id}].")

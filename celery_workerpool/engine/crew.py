@@ -100,6 +100,7 @@ class Crew:
         """An idle child, now busy: the one used last, its memory is warm."""
         worker = self._idle.pop()
         worker.state = WorkerState.BUSY
+        worker.ended_by = None  # A signal for its last task that has ended nothing.
         self.busy += 1
         return worker
 

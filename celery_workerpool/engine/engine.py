@@ -206,16 +206,18 @@ class Engine:
         self._finish(driver)
 
     def kill(self) -> None:
-        """End everything now; running jobs are lost to a shutdown."""
+        """End everything now; running jobs that have not answered are lost to a shutdown."""
         self.close()
         driver = PollDriver()
         self.attach(driver)
         with self:
+            now = self._clock()
+            self._crew.stop(now)
             for worker in self._crew.workers.values():
                 worker.kill(LossCause.SHUTDOWN)
             for worker in list(self._crew.workers.values()):
-                if worker.job is not None:
-                    self._lose(worker, None, "killed by a cold shutdown", self._clock())
+                self._take_last_words(worker, now)
+                self._lose(worker, None, "killed by a cold shutdown", now)
         self._finish(driver)
 
     def kill_terminated(self) -> None:
@@ -349,14 +351,18 @@ class Engine:
 
     def _on_exit(self, worker: Worker, exitcode: int | None, now: float) -> None:
         expected, worker.leaving = worker.leaving, worker.leaving or "exited"
-        for frame in worker.channel.drain():  # What it said before its end still counts.
-            self._on_reply(worker, decode_reply(*frame), now)
+        self._take_last_words(worker, now)
         status = describe_exit(exitcode)
         if worker.job is not None:
             self._lose(worker, exitcode, status, now)
         elif exitcode and not expected and worker.state is not WorkerState.STARTING:
             logger.warning("child pid:%s ended outside of a task: %s", worker.pid, status)
         self._crew.gone(worker, status, now)
+
+    def _take_last_words(self, worker: Worker, now: float) -> None:
+        """What a child said before its end still counts."""
+        for frame in worker.channel.drain():
+            self._on_reply(worker, decode_reply(*frame), now)
 
     def _lose(self, worker: Worker, exitcode: int | None, status: str, now: float) -> None:
         if (job := worker.job) is None:

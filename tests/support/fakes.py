@@ -146,6 +146,14 @@ class FakeChild:
     ) -> None:
         self._send(Done(self._take_job(), value, rss, leaving))
 
+    def trickle_success(self, value: object, turn: Callable[[], None]) -> None:
+        """Reply as a blocking socket does: as much as fits, whenever something fits."""
+        data = memoryview(encode(Done(self._take_job(), value)))
+        while data:
+            with contextlib.suppress(BlockingIOError):
+                data = data[self._socket.send(data) :]
+            turn()
+
     def fail(self, failure: RemoteFailure | None = None, *, leaving: bool = False) -> None:
         failure = failure or RemoteFailure("builtins", "ValueError", (), "ValueError()", "")
         self._send(Failed(self._take_job(), failure, None, leaving))

@@ -1,0 +1,386 @@
+"""How many children there are: grow, shrink, restart, recycle; by tasks and by memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from celery_workerpool.engine.jobs import JobState
+from celery_workerpool.types import LossCause, MemoryLimits, WorkerState
+from tests.support.fakes import MIB, FakeChild, RecordedJob, World
+
+
+def leave(world: World) -> list[FakeChild]:
+    """Children that were told to leave do so; returns them."""
+    world.turn()
+    gone = []
+    for child in world.children:
+        child.listen()
+        if child.stopped:
+            child.exit(0)
+            gone.append(child)
+    world.turn()
+    return gone
+
+
+# ── grow and shrink ──────────────────────────────────────────────────────────────────────────
+
+
+def test_growing_starts_children_and_waiting_jobs_get_them() -> None:
+    with World(children=1) as world:
+        jobs = [world.submit() for _ in range(3)]
+        world.engine.resize(3)
+        world.get_ready()
+        assert [job.state for job in jobs] == [JobState.RUNNING] * 3
+
+
+def test_shrinking_lets_idle_children_go_first() -> None:
+    with World(children=3) as world:
+        job = world.submit()
+        busy = world.running(job)
+        world.engine.resize(1)
+        assert len(leave(world)) == 2
+        assert world.children == [busy]
+        assert job.state is JobState.RUNNING
+
+
+def test_shrinking_lets_busy_children_go_after_their_task() -> None:
+    with World(children=2) as world:
+        first, second, waiting = world.submit(), world.submit(), world.submit()
+        world.engine.resize(1)
+        assert leave(world) == []
+        child = world.running(first)
+        child.succeed()
+        assert leave(world) == [child]
+        assert waiting.state is JobState.WAITING
+        world.running(second).succeed()
+        world.turn()
+        assert waiting.state is JobState.RUNNING
+        assert len(world.children) == 1
+
+
+def test_shrinking_to_nothing_holds_jobs_until_the_pool_grows_again() -> None:
+    with World(children=2) as world:
+        world.engine.resize(0)
+        leave(world)
+        job = world.submit()
+        world.pass_time(3600.0)
+        assert (world.children, job.state) == ([], JobState.WAITING)
+        world.engine.resize(1)
+        world.get_ready()
+        assert job.state is JobState.RUNNING
+
+
+def test_shrinking_while_children_start_comes_to_the_right_number() -> None:
+    with World() as world:
+        world.engine.resize(4)
+        world.engine.resize(1)
+        world.get_ready()
+        leave(world)
+        assert len(world.children) == 1
+
+
+def test_a_child_that_does_not_leave_is_killed() -> None:
+    with World(children=1) as world:
+        child = world.child(0)
+        world.engine.resize(0)
+        world.pass_time(29.9)
+        assert child.alive
+        world.pass_time(0.1)
+        assert not child.alive
+
+
+def test_maintenance_changes_nothing_where_all_is_well() -> None:
+    with World(children=2) as world:
+        before = world.children
+        world.engine.maintain()
+        world.turn()
+        assert world.children == before
+
+
+# ── restart ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_restart_replaces_all_without_a_dip_and_interrupts_nothing() -> None:
+    with World(children=2) as world:
+        old = world.children
+        job = world.submit()
+        busy = world.running(job)
+        world.engine.restart()
+        assert leave(world) == []  # Nobody goes before somebody is there instead.
+        assert len(world.source.servers) == 2
+        newcomers = [child for child in world.children if child not in old]
+        newcomers[0].ready()
+        assert leave(world) == [child for child in old if child is not busy]
+        newcomers[1].ready()
+        assert leave(world) == []
+        assert job.outcome == ""
+        busy.succeed()
+        assert leave(world) == [busy]
+        assert world.children == newcomers
+        assert job.outcome == "succeeded"
+        assert [server.closed for server in world.source.servers] == [True, False]
+
+
+def test_a_restart_while_children_start_replaces_those_too() -> None:
+    with World() as world:
+        world.engine.resize(2)
+        first = world.children
+        world.engine.restart()
+        world.get_ready()
+        leave(world)
+        assert len(world.children) == 2
+        assert not set(first) & set(world.children)
+
+
+def test_jobs_run_while_the_replacements_start() -> None:
+    with World(children=1) as world:
+        world.engine.restart()
+        job = world.submit()
+        assert job.state is JobState.RUNNING
+
+
+def test_no_more_jobs_run_than_the_pool_has_places_whatever_is_alive() -> None:
+    with World(children=2) as world:
+        jobs = [world.submit() for _ in range(5)]
+        world.engine.restart()
+        world.get_ready()
+        assert len(world.children) == 4
+        assert [job.state for job in jobs].count(JobState.RUNNING) == world.engine.running == 2
+
+
+# ── recycling by tasks ───────────────────────────────────────────────────────────────────────
+
+
+def run_one(world: World) -> FakeChild:
+    job = world.submit()
+    child = world.running(job)
+    world.pass_time(1.0)
+    child.succeed()
+    world.turn()
+    return child
+
+
+def test_a_child_retires_after_its_tasks_and_its_replacement_is_ready_before() -> None:
+    with World(children=1, max_tasks=3) as world:
+        old = world.child(0)
+        assert [run_one(world), run_one(world)] == [old, old]
+        assert world.children == [old]
+        last = world.submit()
+        assert len(world.children) == 2  # started with the last task
+        world.get_ready()
+        world.running(last).succeed()
+        following = world.submit()
+        world.turn()
+        assert following.state is JobState.RUNNING
+        assert world.running(following) is not old
+        assert leave(world) == [old]
+        assert len(old.jobs_seen) == 3
+
+
+def test_a_limit_of_one_task_means_a_fresh_child_for_each() -> None:
+    with World(children=1, max_tasks=1) as world:
+        for _ in range(5):
+            run_one(world)
+            world.get_ready()
+            leave(world)
+    assert [len(child.jobs_seen) for child in world.source.children[:5]] == [1] * 5
+
+
+def test_a_fast_child_is_replaced_ahead_of_its_last_task() -> None:
+    with World(children=1, max_tasks=100) as world:
+        world.pass_time(1.0)
+        for _ in range(80):  # 80 tasks a second: the last 20 take a quarter of a second
+            job = world.submit()
+            world.running(job).succeed()
+            world.turn()
+        assert len(world.children) == 2
+
+
+# ── memory ───────────────────────────────────────────────────────────────────────────────────
+
+LIMITS = MemoryLimits(recycle=100 * MIB, kill=150 * MIB)
+
+
+def test_a_child_over_its_memory_limit_after_a_task_is_replaced() -> None:
+    with World(children=1, memory=LIMITS) as world:
+        job = world.submit()
+        child = world.running(job)
+        child.succeed(rss=101 * MIB)
+        assert leave(world) == [child]
+        assert job.outcome == "succeeded"
+        world.get_ready()
+        assert world.states() == ["IDLE"]
+
+
+def test_a_child_seen_over_its_limit_during_a_task_is_replaced_after_it() -> None:
+    with World(children=1, memory=LIMITS) as world:
+        job = world.submit()
+        child = world.running(job)
+        world.memory[child.pid] = 120 * MIB
+        world.pass_time(1.0)
+        assert world.states() == ["BUSY", "STARTING"]
+        world.get_ready()
+        child.succeed(rss=50 * MIB)
+        assert leave(world) == [child]
+        assert job.outcome == "succeeded"
+
+
+def test_a_child_far_over_its_limit_is_killed_during_its_task() -> None:
+    with World(children=1, memory=LIMITS) as world:
+        job = world.submit()
+        world.memory[world.running(job).pid] = 151 * MIB
+        world.pass_time(1.0)
+        world.get_ready()
+        assert job.loss.cause is LossCause.MEMORY
+        assert (job.loss.rss, job.loss.memory_limit) == (151 * MIB, 150 * MIB)
+        assert "Memory limit of 150.0 MiB exceeded: child killed" in str(job.loss)
+        assert world.states() == ["IDLE"]
+
+
+def test_exactly_at_the_limit_is_within_it() -> None:
+    with World(children=1, memory=LIMITS) as world:
+        job = world.submit()
+        child = world.running(job)
+        world.memory[child.pid] = 150 * MIB
+        world.pass_time(1.0)
+        assert child.alive
+        child.succeed(rss=100 * MIB)
+        world.turn()
+        assert job.outcome == "succeeded"
+
+
+def test_nobody_looks_while_nothing_runs() -> None:
+    with World(children=1, memory=LIMITS) as world:
+        job = world.submit()
+        world.running(job).succeed()
+        world.turn()
+        world.pass_time(10.0)
+        assert world.driver.wake is None
+
+
+def test_a_process_that_is_gone_when_somebody_looks_is_no_news() -> None:
+    with World(children=1, memory=LIMITS) as world:
+        job = world.submit()
+        world.pass_time(5.0)
+        assert job.state is JobState.RUNNING
+
+
+# ── the end ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_flush_drops_what_waits_untold_and_lets_run_what_runs() -> None:
+    with World(children=1) as world:
+        running, first, second = world.submit(), world.submit(level=3), world.submit(level=1)
+        assert world.engine.flush() == [second, first]
+        assert (first.told, second.told) == ([], [])
+        assert {first.state, second.state} == {JobState.ENDED}
+        world.running(running).succeed()
+        world.turn()
+        assert running.outcome == "succeeded"
+        assert world.states() == ["IDLE"]
+
+
+def test_a_closed_engine_hands_over_nothing() -> None:
+    with World(children=2) as world:
+        running, waiting = world.submit(), RecordedJob()
+        world.engine.close()
+        world.submit(waiting)
+        world.running(running).succeed()
+        world.turn()
+        assert (running.outcome, waiting.told) == ("succeeded", [])
+        world.engine.flush()
+
+
+def test_stop_waits_for_what_runs_and_then_for_every_child() -> None:
+    with World(children=2) as world:
+        slow, waiting = world.submit(), [world.submit() for _ in range(2)][1]
+        world.submit(RecordedJob())
+        order = []
+
+        def between() -> None:
+            world.clock.now += 1.0
+            if slow.outcome == "":
+                assert not any(child.stopped for child in world.children)
+            for child in world.children:
+                child.listen()
+                if child.job is not None:
+                    order.append("task")
+                    child.succeed()
+                elif child.stopped:
+                    order.append("child")
+                    child.exit(0)
+
+        world.engine.stop(between)
+        assert order == ["task", "task", "child", "child"]
+        assert slow.outcome == "succeeded"
+        assert waiting.told == []
+        world.assert_empty()
+
+
+def test_limits_hold_while_the_pool_stops() -> None:
+    with World(children=1) as world:
+        job = world.submit(hard=5.0)
+
+        def between() -> None:
+            world.clock.now += 1.0
+            for child in world.children:
+                child.listen()
+                if child.stopped:
+                    child.exit(0)
+
+        world.engine.stop(between)
+        assert job.outcomes == [("hard_limit_reached", 5.0)]
+
+
+def test_children_that_still_start_do_not_hold_up_the_stop() -> None:
+    with World() as world:
+        world.source.slow = True
+        world.engine.resize(2)
+
+        def between() -> None:
+            for child in world.children:
+                child.server.tell_forked(child)
+
+        world.engine.stop(between)
+        world.assert_empty()
+
+
+def test_kill_ends_everything_now_and_says_so() -> None:
+    with World(children=2) as world:
+        jobs = [world.submit(), world.submit(), world.submit()]
+        world.engine.kill()
+        assert [job.loss.cause for job in jobs[:2]] == [LossCause.SHUTDOWN] * 2
+        assert "killed by a cold shutdown" in str(jobs[0].loss)
+        assert jobs[2].told == []
+        world.assert_empty()
+
+
+def test_kill_takes_what_has_been_answered() -> None:
+    with World(children=1) as world:
+        job = world.submit()
+        world.running(job).succeed("done already")
+        world.engine.kill()
+        assert job.outcomes == [("succeeded", "done already")]
+
+
+@pytest.mark.parametrize("place", ["started", "succeeded"])
+def test_the_engine_knows_when_it_is_interrupted(place: str) -> None:
+    seen = []
+    with World(children=1) as world:
+        job = world.submit(on_told=lambda name: seen.append(world.engine.entered))
+        world.running(job).succeed()
+        world.turn()
+        assert seen == [True, True]
+        assert not world.engine.entered
+
+
+def test_what_there_is_can_be_read() -> None:
+    with World() as world:
+        assert not world.engine.started_ok
+        world.engine.resize(2)
+        assert world.engine.started_ok
+        world.get_ready()
+        job = world.submit()
+        assert (world.engine.target, world.engine.running, world.engine.waiting) == (2, 1, 0)
+        assert [w.state for w in world.engine.workers()].count(WorkerState.BUSY) == 1
+        assert world.worker(world.running(job)).job is job

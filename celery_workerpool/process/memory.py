@@ -9,12 +9,12 @@ import psutil
 
 
 def resident(pid: int) -> int | None:
-    """Resident memory in bytes; None when the process is gone."""
+    """Resident memory in bytes; None when the process is gone, or dead and not yet reaped."""
     try:
         rss: int = psutil.Process(pid).memory_info().rss
     except psutil.Error:
         return None
-    return rss
+    return rss or None  # A zombie holds nothing, and says nothing of what it held.
 
 
 class OomWatch:

@@ -1,0 +1,11 @@
+"""One module for each question; the order is the report's."""
+
+from __future__ import annotations
+
+from ..model import Scenario
+from . import blobs, crash, growth, memory, mixed, noop, recycling, startup, urgent
+
+SCENARIOS: tuple[Scenario, ...] = tuple(
+    module.SCENARIO
+    for module in (noop, urgent, mixed, recycling, crash, blobs, growth, memory, startup)
+)

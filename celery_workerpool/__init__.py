@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .errors import InvalidTaskError, MemoryLimitExceeded, SettingsError, WorkerPoolError
+from .process.reporting import report_progress
 from .types import TaskPriority, WorkerState
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ __all__ = [
     "WorkerPool",
     "WorkerPoolError",
     "WorkerState",
+    "report_progress",
 ]
 
 __version__ = "0.1.0"

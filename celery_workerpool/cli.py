@@ -19,6 +19,7 @@ from celery.exceptions import CeleryCommandException
 from celery.platforms import EX_UNAVAILABLE
 
 from .adapter import control as _control  # noqa: F401  # makes its commands known
+from .adapter.info import describe_progress
 from .types import mebibytes
 
 COLUMNS = ("PID", "STATE", "TASKS", "MEMORY", "AGE", "")
@@ -116,6 +117,8 @@ def _row(child: Mapping[str, Any]) -> tuple[str, ...]:
     notes = []
     if child["task"]:
         notes.append(f"{child['task']} for {_duration(child['runtime'])}")
+        if child["progress"]:
+            notes.append(describe_progress(*child["progress"]))
     if child["leaving"]:
         notes.append(f"({child['leaving']})")
     return (

@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 #: connection above all) has a meaning for the worker and passes.
 DATA_ERRORS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
+#: The group of this pool's events: what their names begin with.
+EVENT_GROUP = "workerpool"
+
 Strategy = Callable[..., object]
 
 
@@ -42,6 +45,9 @@ class PoolStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
     def start(self, consumer: Any) -> None:
         """There is a connection. The pool follows in ``register_with_event_loop``."""
         self._redelivery.connected(consumer.task_consumer.channel)
+        groups = consumer.event_dispatcher.groups
+        if groups:  # Only some events are wanted, as without -E; an empty set wants all.
+            groups.add(EVENT_GROUP)
 
     def stop(self, consumer: Any) -> None:
         """The consumer stops: for good, or to come back with a new connection."""

@@ -20,6 +20,10 @@ from .outcome import error_info, exception_info, loss_info
 if TYPE_CHECKING:
     from ..engine.engine import Engine
 
+#: Fields: uuid, progress (0 to 100), message. Not ``task-progress``: monitors take an event of
+#: the group ``task`` that they do not know for a new state of the task.
+PROGRESS_EVENT = "workerpool-task-progress"
+
 _TRACERS = (fast_trace_task, trace_task_ret)
 
 
@@ -122,6 +126,10 @@ class TaskHandle(Job):
         child = ChildPid(pid)
         child.job_number = job_number
         self._call_back("accept_callback", child, now)
+
+    def progressed(self, percent: float, message: str) -> None:
+        if self._request is not None:
+            self._request.send_event(PROGRESS_EVENT, progress=percent, message=message)
 
     def succeeded(self, value: Any) -> None:
         if self._target in _TRACERS:

@@ -46,6 +46,7 @@ def _record(worker: Worker, now: float) -> dict[str, object]:
         "state": worker.state.value,
         "task": None if job is None else str(job),
         "runtime": None if job is None else now - worker.job_started_at,
+        "progress": None if job is None else job.progress,
         "tasks_done": worker.tasks_done,
         "rss": worker.rss,
         "age": now - worker.started_at,
@@ -64,7 +65,14 @@ def _line(worker: Worker, now: float) -> str:
     job = worker.job
     if job is not None:
         parts.insert(2, f"{job} for {now - worker.job_started_at:.1f} s")
+        if job.progress is not None:
+            parts.insert(3, describe_progress(*job.progress))
     going = worker.leaving or worker.due or worker.preparing
     if going:
         parts.append(going)
     return ", ".join(parts)
+
+
+def describe_progress(percent: float, message: str) -> str:
+    """``"45 %: resizing"``."""
+    return f"{percent:.0f} %: {message}" if message else f"{percent:.0f} %"

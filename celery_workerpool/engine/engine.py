@@ -26,7 +26,7 @@ from ..errors import ForkServerLost
 from ..process.channel import ChannelClosed
 from ..process.forkserver import Event, Exited, ForkServer, Refused
 from ..process.interrupts import TERMINATING
-from ..process.messages import Done, Ready, Reply, decode_reply
+from ..process.messages import Done, Progress, Ready, Reply, decode_reply
 from ..types import LossCause, WorkerState
 from .crew import Crew
 from .dispatcher import Dispatcher
@@ -295,6 +295,10 @@ class Engine:
         job = worker.job
         if job is None or job.number != reply.job:
             return  # Its outcome was decided before: a limit, a kill.
+        if isinstance(reply, Progress):
+            job.progress = (reply.percent, reply.message)
+            tell(job.progressed, *job.progress)
+            return
         self._end(job, worker)
         if reply.leaving:
             worker.leaving = worker.leaving or "the task ended its child"

@@ -44,6 +44,8 @@ class Job(ABC):
         self.enqueued_at = 0.0
         self.ticket: Ticket | None = None
         self.worker: Worker | None = None
+        #: How far it is, from 0 to 100, and what it does; None while it has not said.
+        self.progress: tuple[float, str] | None = None
 
     @abstractmethod
     def call(self) -> tuple[Callable[..., object], tuple[object, ...]]:
@@ -60,6 +62,9 @@ class Job(ABC):
     @abstractmethod
     def started(self, pid: int, job_number: int, now: float) -> None:
         """Handed to child ``pid`` at monotonic time ``now``."""
+
+    def progressed(self, percent: float, message: str) -> None:  # noqa: B027  # optional
+        """The task says how far it is, from 0 to 100; nothing need be done about it."""
 
     @abstractmethod
     def succeeded(self, value: Any) -> None:

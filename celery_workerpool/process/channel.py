@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections import deque
 from contextlib import suppress
 
@@ -12,6 +13,9 @@ from .messages import HEADER
 #: One read takes this much at most: one child's 100 MB keep no other child waiting, and the
 #: buffer that each read allocates stays below what malloc would map and unmap every time.
 READ_SIZE = 1 << 16
+
+#: Linux queues what fits a page in one piece.
+OFFER_SIZE = 4096
 
 Frame = tuple[int, int, bytes]  # tag, job, payload
 
@@ -145,6 +149,7 @@ class ChildChannel:
         self._inode = os.fstat(sock.fileno()).st_ino
         self._reader = FrameReader()
         self._frames: deque[Frame] = deque()
+        self._sending = threading.Lock()
 
     def send(self, frame: bytes) -> None:
         """Return when all of it is on its way.
@@ -156,9 +161,27 @@ class ChildChannel:
             # A task that closed every descriptor may have opened a file in this one's place.
             if os.fstat(self._socket.fileno()).st_ino != self._inode:
                 raise ChannelClosed("the task closed the channel to the pool")
-            self._socket.sendall(frame)
+            with self._sending:
+                self._socket.sendall(frame)
         except OSError as exc:
             raise ChannelClosed(str(exc)) from None
+
+    def offer(self, frame: bytes) -> bool:
+        """Send a small frame if all of it goes at once; False when it was dropped.
+
+        For tasks, from any thread. One system call, which takes a small frame whole or not at
+        all: a signal that ends the task in the middle cannot tear the frame apart.
+        """
+        if len(frame) > OFFER_SIZE or not self._sending.acquire(blocking=False):
+            return False
+        try:
+            if os.fstat(self._socket.fileno()).st_ino != self._inode:
+                return False
+            return self._socket.send(frame, socket.MSG_DONTWAIT) == len(frame)
+        except OSError:  # The socket is full, or closed: the reply will find out.
+            return False
+        finally:
+            self._sending.release()
 
     def receive(self) -> Frame:
         """Wait for one frame.

@@ -16,7 +16,8 @@ from ..types import RemoteFailure
 from .channel import ChannelClosed, ChildChannel
 from .interrupts import Interrupts
 from .memory import resident
-from .messages import RUN, Done, Failed, Ready, decode_request, encode
+from .messages import RUN, Done, Failed, Progress, Ready, decode_request, encode
+from .reporting import Reporter, set_reporter
 
 #: Exit code of a child that lost its channel while it lived.
 EX_CHANNEL = 74  # EX_IOERR
@@ -88,6 +89,14 @@ class ChildLoop:
         self._runtime = runtime
         self._interrupts = interrupts
         self._pid = os.getpid()
+        self._reporter = Reporter(self)
+        self._job = 0  # the number of the one that runs; 0: none does
+
+    def offer(self, percent: float, message: str) -> bool:
+        """A report of the running task; False when it is dropped."""
+        if not self._job or os.getpid() != self._pid:
+            return False
+        return self._channel.offer(encode(Progress(self._job, percent, message)))
 
     def run(self) -> int:
         """Serve until told to stop; the exit code."""
@@ -95,6 +104,7 @@ class ChildLoop:
         self._runtime.before_ready()
         try:
             self._interrupts.install()
+            set_reporter(self._reporter)
             exitcode = self._serve()
         finally:
             if os.getpid() != self._pid:
@@ -128,6 +138,8 @@ class ChildLoop:
         interrupts = self._interrupts
         try:
             run = decode_request(RUN, job, payload)
+            self._job = job
+            self._reporter.begin()
             value = self.call(run.target, run.args)  # type: ignore[union-attr]
         except BaseException as exc:  # A task may raise anything.
             interrupts.running = False
@@ -148,6 +160,7 @@ class ChildLoop:
 
     def _reply(self, reply: Done | Failed) -> None:
         self._interrupts.replying = True
+        self._job = 0
         try:
             frame = encode(reply)
         except Exception as exc:  # Pickling a function's result may raise anything.

@@ -9,6 +9,7 @@ because a task's objects must not run code in the pool's process.
       | -- Boot(payload) ------------> |    spawned children only: what to become
       | <------------- Ready(pid) ---- |
       | -- Run(job, target, args) ---> |
+      | <--- Progress(job, percent) -- |    as often as the task likes, within reason
       | <------ Done(job, value) ----- |    or Failed(job, failure)
       | -- Stop() -------------------> |    or end of file: the pool is gone
 """
@@ -28,7 +29,7 @@ from ..types import RemoteFailure
 
 HEADER = struct.Struct("!BQQ")
 
-BOOT, RUN, STOP, READY, DONE, FAILED = range(1, 7)
+BOOT, RUN, STOP, READY, DONE, FAILED, PROGRESS = range(1, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,17 @@ class Failed:
     leaving: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The task says how far it is."""
+
+    job: int
+    percent: float  # 0 to 100
+    message: str
+
+
 Request = Boot | Run | Stop
-Reply = Ready | Done | Failed
+Reply = Ready | Done | Failed | Progress
 
 
 def encode(message: Request | Reply) -> bytes:
@@ -101,6 +111,9 @@ def encode(message: Request | Reply) -> bytes:
             return _frame(FAILED, job, pickle.dumps(raised, pickle.HIGHEST_PROTOCOL))
         case Ready(pid, rss):
             return _frame(READY, 0, pickle.dumps((pid, rss), pickle.HIGHEST_PROTOCOL))
+        case Progress(job, percent, text):
+            said = (percent, text)
+            return _frame(PROGRESS, job, pickle.dumps(said, pickle.HIGHEST_PROTOCOL))
         case Boot(payload):
             return _frame(BOOT, 0, payload)
         case Stop():
@@ -127,7 +140,7 @@ def decode_reply(tag: int, job: int, payload: bytes) -> Reply:
         if tag == FAILED:
             *failure, rss, leaving = fields
             return Failed(job, RemoteFailure(*failure), rss, leaving)
-        return Ready(*fields)
+        return Progress(job, *fields) if tag == PROGRESS else Ready(*fields)
     except Exception as exc:  # A broken reply may raise anything; it must not hurt the pool.
         return Failed(job, _not_plain(exc))
 

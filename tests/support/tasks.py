@@ -8,6 +8,8 @@ from pathlib import Path
 
 from celery import shared_task
 
+from celery_workerpool import report_progress
+
 
 @shared_task
 def add(x: int, y: int) -> int:
@@ -56,3 +58,12 @@ def raises(message: str) -> None:
 def kill_self(signum: int = 9) -> None:
     os.kill(os.getpid(), signum)
     time.sleep(60)
+
+
+@shared_task
+def half_way(path: str) -> list[bool]:
+    """Report progress, then go on when the file exists."""
+    said = [report_progress(50, "half way"), report_progress(51, "too soon after the last")]
+    while not Path(path).exists():
+        time.sleep(0.01)
+    return [*said, report_progress(100)]

@@ -15,6 +15,7 @@ from kombu.utils.encoding import safe_repr
 
 from ..types import RemoteFailure
 
+_ARGS: Any = BaseException.__dict__["args"]
 _PLAIN = (str, bytes, int, float, bool, type(None))
 
 
@@ -67,9 +68,10 @@ def _of_info(info: ExceptionInfo) -> RemoteFailure:
 def _of_exception(exc: BaseException, text: str) -> RemoteFailure:
     control, detail = _control(exc)
     return RemoteFailure(
-        module=type(exc).__module__,
-        name=type(exc).__qualname__,
-        args=tuple(_plain(arg) for arg in exc.args),
+        module=str(type(exc).__module__),
+        name=str(type(exc).__qualname__),
+        # Read past a property of that name, which would be the task's own code.
+        args=tuple(_plain(arg) for arg in _ARGS.__get__(exc)),
         repr=_text(exc),
         traceback=text,
         control=control,

@@ -146,10 +146,13 @@ class ChildLoop:
             # Unfinished, whatever came out of its clean-up: the pool accounts for it.
             self._leave_if_terminated()
             leaving = isinstance(exc, SystemExit | KeyboardInterrupt)
-            return Failed(job, self._runtime.describe(exc), self._memory(), leaving)
+            return Failed(job, self._describe(exc), self._memory(), leaving)
         # A task may survive the signal that should have ended it; its child goes afterwards.
         leaving = interrupts.terminated_by is not None
-        return Done(job, self._runtime.plain(value), self._memory(), leaving)
+        try:
+            return Done(job, self._runtime.plain(value), self._memory(), leaving)
+        except Exception as exc:  # As below: the value may be of any kind.
+            return Failed(job, self._describe(exc), self._memory(), leaving)
 
     def call(self, target: Callable[..., object], args: tuple[object, ...]) -> object:
         interrupts = self._interrupts
@@ -164,10 +167,18 @@ class ChildLoop:
         try:
             frame = encode(reply)
         except Exception as exc:  # Pickling a function's result may raise anything.
-            frame = encode(Failed(reply.job, self._runtime.describe(exc)))
+            frame = encode(Failed(reply.job, self._describe(exc), reply.rss, reply.leaving))
         self._channel.send(frame)
         self._interrupts.replying = False
         self._leave_if_terminated()
+
+    def _describe(self, exc: BaseException) -> RemoteFailure:
+        try:
+            return self._runtime.describe(exc)
+        except Exception as error:  # An exception's own methods may raise anything.
+            kind = type(exc)
+            text = f"{kind.__qualname__}, which cannot be described: {type(error).__qualname__}"
+            return RemoteFailure(kind.__module__, kind.__qualname__, (), text, text)
 
     def _leave_if_terminated(self) -> None:
         if self._interrupts.terminated_by is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from math import inf
 
 from ..policy.memory import Verdict, decide
-from ..types import LossCause, MemoryLimits, mebibytes
+from ..types import LossCause, MemoryLimits, WorkerState, mebibytes
 from .worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,8 @@ class MemoryWatch:
 
     def look(self, workers: Iterable[Worker], now: float) -> None:
         """Sample every child that runs a task."""
-        busy = [w for w in workers if w.job is not None and w.pid]
+        # Not one that was killed: what it held at its last sample is what was too much.
+        busy = [w for w in workers if w.state is WorkerState.BUSY]
         self.next_look = now + self._interval if busy else inf
         for worker in busy:
             rss = self._probe(worker.pid or 0)

@@ -19,9 +19,9 @@ from typing import Any, Self, TypeVar
 import psutil
 
 from celery_workerpool.adapter.runtime import CeleryRuntime
-from celery_workerpool.engine.crew import CrewOptions
+from celery_workerpool.engine.options import CrewOptions, EngineOptions
 from celery_workerpool.engine.drivers import Callback, PollDriver
-from celery_workerpool.engine.engine import Engine, EngineOptions
+from celery_workerpool.engine.engine import Engine
 from celery_workerpool.engine.jobs import Job, JobState
 from celery_workerpool.engine.worker import Worker
 from celery_workerpool.process.forkserver import ForkServer
@@ -177,7 +177,7 @@ class Pool:
         self.driver = _Driver(self._observe)
         self.engine = Engine(self._launcher, self._options, self.driver)
         if self._oom_counter is not None:
-            self.engine._oom = OomWatch(self._oom_counter)
+            self.engine._losses._oom = OomWatch(self._oom_counter)
         self.engine.resize(self.size)
         if self._ready:
             self.until(lambda: len(self.ready()) == self.size, "all children are ready")

@@ -86,7 +86,7 @@ Row = tuple[str, Callable[..., object], tuple[object, ...], Expected]
 CRASHES: list[Row] = [
     ("segfault", victims.segfault, (), Lost(-11, "signal 11 (SIGSEGV)")),
     ("SIGKILL", victims.kill_self, (), Lost(-9, "signal 9 (SIGKILL)")),
-    ("SIGABRT", os.abort, (), Lost(-6, "signal 6 (SIGABRT)")),
+    ("SIGABRT", victims.abort, (), Lost(-6, "signal 6 (SIGABRT)")),
     ("os._exit(0)", os._exit, (0,), Lost(0, "exitcode 0")),
     ("os._exit(3)", os._exit, (3,), Lost(3, "exitcode 3")),
     ("stack overflow", victims.overflow_the_stack, (), Lost(-11, "signal 11 (SIGSEGV)")),

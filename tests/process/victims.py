@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import multiprocessing
 import os
 import resource
@@ -19,6 +20,7 @@ from typing import Any, NoReturn
 
 
 def segfault() -> None:
+    faulthandler.disable()  # pytest's, which a fork inherits; a report would be noise here.
     ctypes.string_at(0)
 
 
@@ -28,6 +30,7 @@ def kill_self(signum: int = signal.SIGKILL) -> None:
 
 
 def overflow_the_stack() -> None:
+    faulthandler.disable()
     resource.setrlimit(resource.RLIMIT_STACK, (256 * 1024, 256 * 1024))
     sys.setrecursionlimit(10**9)
 
@@ -35,6 +38,11 @@ def overflow_the_stack() -> None:
         return list(map(deeper, [x]))
 
     deeper(0)
+
+
+def abort() -> None:
+    faulthandler.disable()
+    os.abort()
 
 
 def close_descriptors() -> str:

@@ -19,10 +19,10 @@ from typing import Any, Self, TypeVar
 import psutil
 
 from celery_workerpool.adapter.runtime import CeleryRuntime
-from celery_workerpool.engine.options import CrewOptions, EngineOptions
 from celery_workerpool.engine.drivers import Callback, PollDriver
 from celery_workerpool.engine.engine import Engine
 from celery_workerpool.engine.jobs import Job, JobState
+from celery_workerpool.engine.options import CrewOptions, EngineOptions
 from celery_workerpool.engine.worker import Worker
 from celery_workerpool.process.forkserver import ForkServer
 from celery_workerpool.process.launcher import Launcher

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -67,3 +69,42 @@ def half_way(path: str) -> list[bool]:
     while not Path(path).exists():
         time.sleep(0.01)
     return [*said, report_progress(100)]
+
+
+def trace_and_wait(trace: str, line: str, path: str) -> str:
+    """Leave a trace, then go on until the file exists: to see that a task runs just once."""
+    with Path(trace).open("a") as file:
+        file.write(line + "\n")
+    while not Path(path).exists():
+        time.sleep(0.01)
+    return line
+
+
+@shared_task(acks_late=True)
+def trace_and_wait_late(trace: str, line: str, path: str) -> str:
+    """The same, acknowledged when it is done."""
+    return trace_and_wait(trace, line, path)
+
+
+@shared_task
+def ignore_signals(trace: str, line: str) -> None:
+    """A task that only SIGKILL can end."""
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(signum, signal.SIG_IGN)
+    with Path(trace).open("a") as file:
+        file.write(line + "\n")
+    time.sleep(600)
+
+
+@shared_task
+def start_descendants(trace: str) -> None:
+    """Start a child, a grandchild, and one that ignores the polite signals; then go on."""
+    for command in (
+        "exec sleep 600",
+        "sleep 600 & sleep 600 & wait",
+        "trap '' TERM INT HUP QUIT; while :; do sleep 600; done",
+    ):
+        subprocess.Popen(["sh", "-c", command])
+    with Path(trace).open("a") as file:
+        file.write("started\n")
+    time.sleep(600)

@@ -22,7 +22,8 @@ from .leaks import TAG, is_running, tagged
 from .waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-POOL = "celery_workerpool:WorkerPool"
+#: Set the variable to see what another pool (prefork) does in the same tests.
+POOL = os.environ.get("WORKERPOOL_TEST_POOL", "celery_workerpool:WorkerPool")
 
 
 class CeleryWorker:
@@ -109,7 +110,9 @@ class CeleryWorker:
             **self._environ,
         }
         command = [sys.executable, "-m", "celery", "-A", "tests.support.app", "worker"]
-        command += ["-n", self.hostname, "--loglevel", "INFO", *self._options]
+        # Without mingle: it waits a second for neighbours, and there are none.
+        command += ["-n", self.hostname, "--loglevel", "INFO", "--without-mingle", *self._options]
+        starts = self.log.count(" ready.")
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
@@ -121,7 +124,7 @@ class CeleryWorker:
                 start_new_session=True,
             )
         if ready:
-            self.wait_for_log(" ready.")
+            self.wait_for_log(" ready.", count=starts + 1)
 
     def stop(self, signum: int = signal.SIGTERM, *, timeout: float = PATIENCE) -> int:
         """Send a signal, wait for the end; the exit code. Fails if a process is left."""

@@ -1,0 +1,183 @@
+"""Every way to stop a worker, and what becomes of its tasks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from celery import states
+
+from tests.support.leaks import tagged
+from tests.support.traces import Trace
+from tests.support.waiting import wait_until
+from tests.support.worker import CeleryWorker
+
+Workers = Callable[..., CeleryWorker]
+
+#: Celery's own exit code for a cold shutdown; a warm one by Ctrl-C ends with 1.
+COLD_EXIT = 0
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Trace:
+    return Trace(tmp_path)
+
+
+def test_a_warm_shutdown_finishes_what_runs_and_returns_what_waits(
+    make_worker: Workers, trace: Trace
+) -> None:
+    with make_worker(concurrency=2) as worker:
+        running = [
+            worker.send("trace_and_wait", trace.path, "running", trace.gate),
+            worker.send("trace_and_wait_late", trace.path, "running late", trace.gate),
+        ]
+        trace.wait_for("running", "running late")
+        waiting = [worker.send("append", trace.path, f"waiting {i}") for i in range(6)]
+        wait_until(lambda: len(worker.inspect("reserved")) == 6, "six tasks wait in the worker")
+
+        worker.signal(signal.SIGTERM)
+        worker.wait_for_log("worker: Warm shutdown")
+        assert worker.is_running
+        trace.open_gate()
+        assert worker.wait() == 0
+
+        assert [result.get(timeout=5) for result in running] == ["running", "running late"]
+        # One or two may have started between the signal and the loop's next round.
+        assert len(trace.lines()) < 6, "waiting tasks ran after the signal"
+
+        worker.start()
+        for result in waiting:
+            result.get(timeout=30)
+        assert worker.send("add", 1, 1).get(timeout=30) == 2
+        assert sorted(trace.lines()) == sorted(
+            ["running", "running late", *(f"waiting {i}" for i in range(6))]
+        )
+
+
+def test_ctrl_c_once_is_a_warm_shutdown(make_worker: Workers, trace: Trace) -> None:
+    with make_worker() as worker:
+        result = worker.send("trace_and_wait", trace.path, "run", trace.gate)
+        trace.wait_for("run")
+        os.killpg(worker.pid, signal.SIGINT)
+        worker.wait_for_log("worker: Warm shutdown")
+        trace.open_gate()
+        assert worker.wait() == 1
+        assert result.get(timeout=5) == "run"
+
+
+def test_a_warm_shutdown_keeps_time_limits(make_worker: Workers, trace: Trace) -> None:
+    with make_worker() as worker:
+        result = worker.send("trace_and_wait", trace.path, "run", trace.gate, time_limit=3)
+        trace.wait_for("run")
+        worker.signal(signal.SIGTERM)
+        worker.wait_for_log("worker: Warm shutdown")
+        assert worker.wait() == 0
+        assert "TimeLimitExceeded" in repr(result.get(timeout=5, propagate=False))
+
+
+def _quit(worker: CeleryWorker) -> None:
+    worker.signal(signal.SIGQUIT)
+
+
+def _warm_then_quit(worker: CeleryWorker) -> None:
+    worker.signal(signal.SIGTERM)
+    worker.wait_for_log("worker: Warm shutdown")
+    worker.signal(signal.SIGQUIT)
+
+
+def _interrupt_twice(worker: CeleryWorker) -> None:
+    """Ctrl-C in a terminal goes to every process of the foreground group."""
+    os.killpg(worker.pid, signal.SIGINT)
+    worker.wait_for_log("Hitting Ctrl+C again will initiate cold shutdown")
+    worker.wait_for_log("worker: Warm shutdown")
+    os.killpg(worker.pid, signal.SIGINT)
+
+
+def _term_remapped(worker: CeleryWorker) -> None:
+    worker.signal(signal.SIGTERM)
+
+
+COLD = {
+    "SIGQUIT": (_quit, {}),
+    "SIGTERM, SIGQUIT": (_warm_then_quit, {}),
+    "Ctrl-C twice": (_interrupt_twice, {}),
+    "REMAP_SIGTERM": (_term_remapped, {"REMAP_SIGTERM": "SIGQUIT"}),
+}
+
+
+@pytest.mark.parametrize("way", COLD)
+def test_a_cold_shutdown_ends_what_runs_and_loses_nothing(
+    make_worker: Workers, trace: Trace, way: str
+) -> None:
+    stop, environ = COLD[way]
+    conf = {"workerpool_terminate_grace": 1.0}
+    with make_worker(concurrency=3, environ=environ, conf=conf) as worker:
+        early = worker.send("trace_and_wait", trace.path, "early", trace.gate)
+        late = worker.send("trace_and_wait_late", trace.path, "late", trace.gate)
+        stubborn = worker.send("ignore_signals", trace.path, "stubborn")
+        trace.wait_for("early", "late", "stubborn")
+        waiting = worker.send("append", trace.path, "waiting")
+        wait_until(lambda: len(worker.inspect("reserved")) == 1, "a task waits in the worker")
+
+        stop(worker)
+        assert worker.wait() == COLD_EXIT
+
+        # Acknowledged early: it will not run again, and whoever waits for it is told.
+        for result in (early, stubborn):
+            assert result.state == states.FAILURE
+            assert "cold shutdown" in str(result.result)
+        assert not late.ready()
+
+        trace.open_gate()
+        worker.start()
+        assert late.get(timeout=30) == "late"
+        waiting.get(timeout=30)
+        assert sorted(trace.lines()) == ["early", "late", "late", "stubborn", "waiting"]
+
+
+def test_a_soft_shutdown_gives_tasks_their_time(make_worker: Workers, trace: Trace) -> None:
+    with make_worker(conf={"worker_soft_shutdown_timeout": 3}) as worker:
+        quick = worker.send("trace_and_wait", trace.path, "quick", trace.gate)
+        endless = worker.send("trace_and_wait_late", trace.path, "endless", trace.gate + "-2")
+        trace.wait_for("quick", "endless")
+        worker.signal(signal.SIGQUIT)
+        worker.wait_for_log("Initiating Soft Shutdown, terminating in 3 seconds")
+        trace.open_gate()
+        assert worker.wait() == COLD_EXIT
+        assert quick.state == states.SUCCESS
+        Path(trace.gate + "-2").touch()
+        worker.start()
+        assert endless.get(timeout=30) == "endless"
+        assert sorted(trace.lines()) == ["endless", "endless", "quick"]
+
+
+def test_an_idle_worker_waits_if_told_to(make_worker: Workers) -> None:
+    conf = {"worker_soft_shutdown_timeout": 1.5, "worker_enable_soft_shutdown_on_idle": True}
+    with make_worker(conf=conf) as worker:
+        assert worker.send("add", 1, 2).get(timeout=30) == 3
+        assert worker.stop(signal.SIGQUIT) == COLD_EXIT
+        assert "Initiating Soft Shutdown" in worker.log
+
+
+def test_a_killed_worker_takes_everything_along(make_worker: Workers, trace: Trace) -> None:
+    with make_worker(concurrency=2) as worker:
+        worker.send("start_descendants", trace.path)
+        worker.send("ignore_signals", trace.path, "stubborn")
+        trace.wait_for("started", "stubborn")
+        assert len(tagged(worker.tag)) >= 8  # main, fork server, children, descendants
+        worker.signal(signal.SIGKILL)
+        killed = time.monotonic()
+        wait_until(lambda: not tagged(worker.tag), "all are gone", timeout=5.0)
+        assert time.monotonic() - killed < 1.0
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGQUIT])
+def test_an_idle_worker_ends_at_once(make_worker: Workers, signum: int) -> None:
+    with make_worker(conf={"worker_soft_shutdown_timeout": 60}) as worker:
+        assert worker.send("add", 1, 2).get(timeout=30) == 3
+        wait_until(lambda: not worker.inspect("active"), "the worker has nothing to do")
+        assert worker.stop(signum, timeout=20.0) == 0

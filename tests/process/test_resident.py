@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 from celery_workerpool.process.memory import resident
 
@@ -12,12 +13,7 @@ def test_a_living_process_holds_memory() -> None:
 
 
 def test_a_dead_process_says_nothing_of_what_it_held() -> None:
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0)
-    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # It stays a zombie.
-    try:
-        assert resident(pid) is None
-    finally:
-        os.waitpid(pid, 0)
-    assert resident(pid) is None
+    with subprocess.Popen(["true"]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # It stays a zombie.
+        assert resident(process.pid) is None
+    assert resident(process.pid) is None

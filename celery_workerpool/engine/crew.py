@@ -15,14 +15,14 @@ from functools import partial
 from math import inf
 
 from ..errors import ForkServerLost
-from ..policy.backoff import StartBackoff
 from ..policy.recycling import Recycling, Step
 from ..policy.sizing import Census, decide
-from ..process.channel import Channel, ChannelClosed
+from ..process.channel import ChannelClosed
 from ..process.forkserver import ForkServer
 from ..process.messages import Stop, encode
 from ..types import LossCause, WorkerState
 from .drivers import Driver
+from .nursery import Nursery
 from .options import CrewOptions
 from .roles import Overseer, Source
 from .worker import Worker
@@ -45,15 +45,11 @@ class Crew:
         self.workers: dict[int, Worker] = {}  # all whose pid is not reaped
         self.busy = 0  # of all, also those that are leaving
         self._idle: deque[Worker] = deque()
-        self._source = source
         self._options = options
         self._overseer = overseer
         self._driver = driver
         self._recycling = Recycling(options.max_tasks)
-        self._backoff = StartBackoff()
-        self._retry_at = inf
-        self._server: ForkServer | None = None
-        self._servers: list[ForkServer] = []
+        self._nursery = Nursery(source, driver, overseer.on_server_readable)
         self._numbers = itertools.count(1)
         self._stopping = False
         self._unsettled = False  # a child that comes idle may have to go
@@ -82,13 +78,13 @@ class Crew:
 
     def forget_past_deadlines(self) -> None:
         """Look anew at what comes first, after everything due has been done."""
-        self.next_deadline = self._retry_at
+        self.next_deadline = self._nursery.retry_at
         for worker in self.workers.values():
             self.note_deadline(worker.next_deadline())
 
     @property
     def server_alive(self) -> bool:
-        return self._server is not None
+        return self._nursery.open
 
     # ── tasks come and go ────────────────────────────────────────────────────────────────
 
@@ -153,7 +149,7 @@ class Crew:
         """Replace every child by one that holds this process as it is now."""
         for worker in self.live():
             worker.due = worker.due or "pool restart"
-        self._server = None  # The old one goes with its last child.
+        self._nursery.renew()
         self.reconcile(now)
 
     def reconcile(self, now: float) -> None:
@@ -162,10 +158,11 @@ class Crew:
             return
         replacements = sum(1 for worker in self.live() if worker.preparing or worker.due)
         sizing = decide(self.target, replacements, self.census())
-        self._retry_at = inf
+        self._nursery.rest()
         for _ in range(sizing.start):
-            if not self._launch(now):
-                break
+            if self._nursery.may_launch(now):
+                self._launch(now)
+        self.note_deadline(self._nursery.retry_at)
         for _ in range(sizing.retire):
             worker = next((w for w in self._idle if w.due), self._idle[0])
             self.retire(worker, worker.due or sizing.reason, now)
@@ -183,45 +180,24 @@ class Crew:
 
     # ── one child's life ─────────────────────────────────────────────────────────────────
 
-    def _launch(self, now: float) -> bool:
-        """Start a child; False when that has to wait, see ``_retry_at``."""
-        if not self._may_launch(now):
-            return False
+    def _launch(self, now: float) -> None:
         self._options.before_launch()
         number = next(self._numbers)
         taken = {worker.index for worker in self.workers.values()}
         index = next(i for i in itertools.count() if i not in taken)
-        try:
-            server = self._server = self._server or self._start_server()
-            channel = Channel(server.launch(number, index))
-        except (ForkServerLost, OSError) as exc:  # No process, descriptor or memory to be had.
-            if isinstance(exc, ForkServerLost):
-                self._server = None  # Its end of file is on the way and tells the rest.
-            logger.error("a child could not be started: %s", exc)
-            self._backoff.failed(now)
-            return self._may_launch(now)
+        born = self._nursery.launch(number, index, now)
+        if born is None:
+            return
+        server, channel = born
         gone_by = now + self._options.start_timeout
         worker = Worker(number, index, server, channel, started_at=now, gone_by=gone_by)
         self.workers[number] = worker
         self.note_deadline(gone_by)
         self._watch_channel(worker)
-        greeting = self._source.greeting()
+        greeting = self._nursery.greeting()
         if greeting is not None:
             with suppress(ChannelClosed):  # The server has died; its end of file tells the rest.
                 self.send(worker, greeting)
-        return True
-
-    def _may_launch(self, now: float) -> bool:
-        wait = self._backoff.wait(now)
-        self._retry_at = now + wait if wait else inf
-        self.note_deadline(self._retry_at)
-        return not wait
-
-    def _start_server(self) -> ForkServer:
-        server = self._source.start_server()
-        self._servers.append(server)
-        self._watch_server(server)
-        return server
 
     def ready(self, worker: Worker, pid: int, now: float) -> None:
         """The child can take tasks."""
@@ -229,7 +205,7 @@ class Crew:
         worker.ready_at = now
         worker.gone_by = inf
         worker.state = WorkerState.IDLE
-        self._backoff.succeeded()
+        self._nursery.succeeded()
         self._idle.appendleft(worker)
         self.reconcile(now)
 
@@ -310,7 +286,7 @@ class Crew:
         del self.workers[worker.number]
         worker.server.reap(worker.number)
         if worker.state is WorkerState.STARTING and not self._stopping:
-            wait = self._backoff.failed(now)
+            wait = self._nursery.failed(now)
             logger.error(
                 "child pid:%s died before it was ready (%s); next try in %.1f s",
                 worker.pid,
@@ -318,35 +294,23 @@ class Crew:
                 wait,
             )
         worker.state = WorkerState.TERMINATED
-        self._close_finished_servers()
+        self._nursery.close_finished()
         self.reconcile(now)
 
     # ── fork servers ─────────────────────────────────────────────────────────────────────
 
     def server_lost(self, server: ForkServer, exc: ForkServerLost, now: float) -> list[Worker]:
         """The server is dead, and with it its children; returns those, killed."""
-        logger.error("fork server pid:%s is gone (%s)", server.pid, exc)
-        self._driver.remove_reader(server.fileno())
-        self._servers.remove(server)
-        server.close()
-        if self._server is server:
-            self._server = None
+        self._nursery.lost(server, exc)
         orphans = [w for w in self.workers.values() if w.server is server]
         for worker in orphans:
             self._give_up(worker, LossCause.EXITED)
         return orphans
 
-    def _close_finished_servers(self) -> None:
-        for server in [s for s in self._servers if s is not self._server]:
-            if not server.children:
-                self._driver.remove_reader(server.fileno())
-                self._servers.remove(server)
-                server.close()
-
     def stop(self, now: float) -> None:
         """Let every child go and start no more."""
         self._stopping = True
-        self._retry_at = inf
+        self._nursery.rest()
         for worker in list(self.live()):
             self.retire(worker, "pool stops", now)
 
@@ -359,26 +323,18 @@ class Crew:
             worker.channel.close()
         self.workers.clear()
         self._idle.clear()
-        for server in self._servers:
-            self._driver.remove_reader(server.fileno())
-            server.close()
-        self._servers.clear()
-        self._server = None
+        self._nursery.close()
 
     # ── descriptors ──────────────────────────────────────────────────────────────────────
 
     def move_to(self, driver: Driver) -> None:
         """Be driven by another loop."""
         self._driver = driver
-        for server in self._servers:
-            self._watch_server(server)
+        self._nursery.move_to(driver)
         for worker in self.workers.values():
             self._watch_channel(worker)
             if worker.channel.unsent:
                 self._watch_writable(worker)
-
-    def _watch_server(self, server: ForkServer) -> None:
-        self._driver.add_reader(server.fileno(), partial(self._overseer.on_server_readable, server))
 
     def _watch_channel(self, worker: Worker) -> None:
         self._driver.add_reader(

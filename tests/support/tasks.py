@@ -71,6 +71,7 @@ def half_way(path: str) -> list[bool]:
     return [*said, report_progress(100)]
 
 
+@shared_task
 def trace_and_wait(trace: str, line: str, path: str) -> str:
     """Leave a trace, then go on until the file exists: to see that a task runs just once."""
     with Path(trace).open("a") as file:

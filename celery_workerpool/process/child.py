@@ -163,6 +163,7 @@ class ChildLoop:
 
     def _reply(self, reply: Done | Failed) -> None:
         self._interrupts.replying = True
+        self._interrupts.let_in()
         self._job = 0
         try:
             frame = encode(reply)

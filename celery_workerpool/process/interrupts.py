@@ -20,6 +20,9 @@ SOFT_LIMIT = signal.SIGUSR1
 #: Signals that end the task and its child, running ``finally`` blocks on the way.
 TERMINATING = frozenset({TERM_SIGNAL, signal.SIGHUP, signal.SIGQUIT})
 
+#: Every signal of the pool's, as plain numbers: converting an enum costs, for each task.
+SENT = tuple(int(signum) for signum in (*TERMINATING, SOFT_LIMIT))
+
 
 class Interrupts:
     """The child's signal handlers. One per process, in its main thread.
@@ -43,6 +46,10 @@ class Interrupts:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(SOFT_LIMIT, self._on_soft_limit)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the pool.
+
+    def let_in(self) -> None:
+        """Receive what a task has kept out by blocking signals: now, and not in the next task."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SENT)
 
     def exit_as_signalled(self) -> None:
         """Die of the signal that ended this child, so that its status tells; else return."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import faulthandler
 import multiprocessing
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -16,11 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from billiard.exceptions import SoftTimeLimitExceeded
+
 # ── deaths ───────────────────────────────────────────────────────────────────────────────
 
 
 def segfault() -> None:
-    faulthandler.disable()  # pytest's, which a fork inherits; a report would be noise here.
     ctypes.string_at(0)
 
 
@@ -30,7 +31,6 @@ def kill_self(signum: int = signal.SIGKILL) -> None:
 
 
 def overflow_the_stack() -> None:
-    faulthandler.disable()
     resource.setrlimit(resource.RLIMIT_STACK, (256 * 1024, 256 * 1024))
     sys.setrecursionlimit(10**9)
 
@@ -38,11 +38,6 @@ def overflow_the_stack() -> None:
         return list(map(deeper, [x]))
 
     deeper(0)
-
-
-def abort() -> None:
-    faulthandler.disable()
-    os.abort()
 
 
 def close_descriptors() -> str:
@@ -273,3 +268,44 @@ def echo(value: Any) -> Any:
 
 def pid() -> int:
     return os.getpid()
+
+
+# ── time ─────────────────────────────────────────────────────────────────────────────────
+
+
+def spin(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+def catch_soft_limit(release: str) -> str:
+    try:
+        while not Path(release).exists():
+            time.sleep(0.005)
+    except SoftTimeLimitExceeded:
+        return "caught"
+    return "released"
+
+
+def huge_power() -> None:
+    pow(3, 10**9)
+
+
+def long_sum() -> None:
+    sum(range(10**12))
+
+
+def catastrophic_match() -> None:
+    re.match(r"(a+)+$", "a" * 60 + "b")
+
+
+def sleep_with_the_gil() -> None:
+    libc = ctypes.PyDLL(None)
+    libc.signal(signal.SIGUSR1, 1)  # SIG_IGN: a signal would cut the sleep short.
+    libc.sleep(1000)
+
+
+def deaf() -> None:
+    block_signals()
+    threading.Event().wait()

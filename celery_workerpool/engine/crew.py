@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 RETIRE_TIMEOUT = 30.0
 #: Seconds an idle child may live on after it closed its channel.
 CLOSED_TIMEOUT = 5.0
+#: Why a child takes no more tasks that has closed its channel, alive or dead.
+CHANNEL_CLOSED = "channel closed"
 
 
 class Crew:
@@ -250,7 +252,7 @@ class Crew:
         if worker.state is WorkerState.IDLE:
             self._idle.remove(worker)
             worker.state = WorkerState.TERMINATING
-        worker.leaving = worker.leaving or "channel closed"
+        worker.leaving = worker.leaving or CHANNEL_CLOSED
         if worker.state is not WorkerState.BUSY:
             worker.gone_by = min(worker.gone_by, now + CLOSED_TIMEOUT)
             self.note_deadline(worker.gone_by)

@@ -28,7 +28,7 @@ from ..process.forkserver import Event, Exited, ForkServer, Refused
 from ..process.interrupts import TERMINATING
 from ..process.messages import Done, Progress, Ready, Reply, decode_reply
 from ..types import LossCause, WorkerState
-from .crew import Crew
+from .crew import CHANNEL_CLOSED, Crew
 from .dispatcher import Dispatcher
 from .drivers import Driver, PollDriver
 from .jobs import Job, JobState, tell
@@ -354,7 +354,8 @@ class Engine:
             worker.signal(signal.SIGKILL)  # It was given up before it had a pid.
 
     def _on_exit(self, worker: Worker, exitcode: int | None, now: float) -> None:
-        expected, worker.leaving = worker.leaving, worker.leaving or "exited"
+        expected = worker.leaving not in ("", CHANNEL_CLOSED)
+        worker.leaving = worker.leaving or "exited"
         self._take_last_words(worker, now)
         status = describe_exit(exitcode)
         if worker.job is not None:

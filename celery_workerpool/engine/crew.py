@@ -257,7 +257,7 @@ class Crew:
             worker.gone_by = min(worker.gone_by, now + CLOSED_TIMEOUT)
             self.note_deadline(worker.gone_by)
 
-    def overdue(self, worker: Worker) -> None:
+    def overdue(self, worker: Worker, now: float) -> None:
         """The child was not ready, or not gone, in its time."""
         if worker.state is WorkerState.STARTING:
             logger.error(
@@ -268,14 +268,12 @@ class Crew:
             )
         else:
             logger.warning("child pid:%s did not leave in time and is killed", worker.pid)
-        self._give_up(worker, LossCause.SHUTDOWN)
+        self._give_up(worker, LossCause.SHUTDOWN, now)
 
-    @staticmethod
-    def _give_up(worker: Worker, cause: LossCause) -> None:
-        starting = worker.state is WorkerState.STARTING
+    def _give_up(self, worker: Worker, cause: LossCause, now: float) -> None:
+        if worker.state is WorkerState.STARTING:
+            self._nursery.failed(now)
         worker.kill(cause)
-        if starting:
-            worker.state = WorkerState.STARTING  # Its end is a failed start.
 
     def gone(self, worker: Worker, status: str, now: float) -> None:
         """The child is dead; its task, if any, has been accounted for."""
@@ -306,7 +304,7 @@ class Crew:
         self._nursery.lost(server, exc)
         orphans = [w for w in self.workers.values() if w.server is server]
         for worker in orphans:
-            self._give_up(worker, LossCause.EXITED)
+            self._give_up(worker, LossCause.EXITED, now)
         return orphans
 
     def stop(self, now: float) -> None:

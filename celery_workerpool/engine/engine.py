@@ -270,7 +270,7 @@ class Engine:
                 if worker.gone_by <= now:
                     self._read(worker, now)  # It may have become ready while nobody looked.
                 if worker.gone_by <= now:
-                    self._crew.overdue(worker)
+                    self._crew.overdue(worker, now)
             if self._memory.next_look <= now:
                 self._memory.look(self._crew.workers.values(), now)
             self._crew.reconcile(now)

@@ -7,6 +7,7 @@ names its priority (the header ``task_priority``) is placed without looking at i
 
 from __future__ import annotations
 
+import math
 from numbers import Real
 
 from ..errors import InvalidTaskError
@@ -28,13 +29,13 @@ def level(name: object, number: object, *, low_first: bool) -> float:
         low_first: whether low numbers come first, as on Redis; RabbitMQ has high ones first.
 
     Raises:
-        InvalidTaskError: the name is no TaskPriority, the number no number.
+        InvalidTaskError: the name is no TaskPriority, the number no finite number.
     """
     if name is not None:
         return float(_named(name))
     if number is None:
         number = 0  # What Redis and RabbitMQ take it for; the first there, the last here.
-    if isinstance(number, bool) or not isinstance(number, Real):
+    if isinstance(number, bool) or not isinstance(number, Real) or not math.isfinite(number):
         raise InvalidTaskError("priority", number, "a number from 0 to 9, or None")
     value = float(number)
     return value / _STEP if low_first else (9.0 - value) / _STEP

@@ -47,5 +47,5 @@ class Recycling:
         if left <= 0:
             return Step.PREPARE, "running its last task"
         if tasks_done and left * age / tasks_done <= self.lead:
-            return Step.PREPARE, f"{left} tasks left at its pace of {tasks_done / age:.0f}/s"
+            return Step.PREPARE, f"{left} tasks left, {tasks_done} done in {age:.1f} s"
         return Step.KEEP, ""

@@ -49,6 +49,7 @@ def test_a_child_that_is_not_ready_in_time_is_killed_and_replaced(
         world.pass_time(0.1)
         assert not slow.alive
         assert "was not ready within 4.0 s and is killed" in caplog.text
+        assert world.children == []  # Its end is a failed start.
         world.pass_time(0.5)
         world.get_ready()
         assert world.states() == ["IDLE"]

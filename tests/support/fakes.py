@@ -131,6 +131,8 @@ class FakeChild:
         self.job: int | None = None  # the number of the job that it runs
         self.jobs_seen: list[int] = []
         self.stopped = False  # it was told to leave
+        self.connected = True  # it has not closed its channel
+        self.was_ready = False
         self.greeted: bytes | None = None
         self.ours, self._socket = socket.socketpair()
         self._socket.setblocking(False)
@@ -139,6 +141,7 @@ class FakeChild:
     # ── what it says ─────────────────────────────────────────────────────────────────────
 
     def ready(self, rss: int = 10 * MIB) -> None:
+        self.was_ready = True
         self._send(Ready(self.pid, rss))
 
     def succeed(
@@ -168,13 +171,14 @@ class FakeChild:
     def exit(self, status: int = 0) -> None:
         """Die; the server notices."""
         if self.alive:
-            self.alive = False
+            self.alive = self.connected = False
             self._socket.close()
             self.server.tell(Exited(self.number, self.pid, status))
 
     def close_channel(self) -> None:
         """Live on without a connection to the pool."""
         self.listen()
+        self.connected = False
         self._socket.close()
 
     # ── what it hears ────────────────────────────────────────────────────────────────────
@@ -410,6 +414,7 @@ class World:
         hello: bytes | None = None,
     ) -> None:
         self.clock = FakeClock()
+        self.max_tasks = max_tasks
         self.driver = HandDriver(self.clock)
         self.source = FakeSource()
         self.source.hello = hello
@@ -447,6 +452,7 @@ class World:
     def pass_time(self, seconds: float) -> None:
         """Let time pass, with all that becomes due on the way at its time."""
         until = self.clock.now + seconds
+        self.turn()
         while self.driver.wake is not None and self.driver.wake[0] <= until:
             self.clock.now = max(self.clock.now, self.driver.wake[0])
             self.turn()

@@ -45,9 +45,10 @@ class PoolStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
     def start(self, consumer: Any) -> None:
         """There is a connection. The pool follows in ``register_with_event_loop``."""
         self._redelivery.connected(consumer.task_consumer.channel)
-        groups = consumer.event_dispatcher.groups
-        if groups:  # Only some events are wanted, as without -E; an empty set wants all.
-            groups.add(EVENT_GROUP)
+        dispatcher = consumer.event_dispatcher  # None without -E, gossip and heartbeats.
+        if dispatcher is not None and dispatcher.groups:
+            # Only some events are wanted, as without -E; an empty set wants all.
+            dispatcher.groups.add(EVENT_GROUP)
 
     def stop(self, consumer: Any) -> None:
         """The consumer stops: for good, or to come back with a new connection."""

@@ -18,6 +18,12 @@ def test_a_task_runs_and_its_result_comes_back(make_worker: Workers) -> None:
         assert worker.send("pid").get(timeout=30) in worker.children()
 
 
+def test_a_worker_that_sends_no_events_at_all_works(make_worker: Workers) -> None:
+    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    with make_worker(conf={"worker_send_task_events": False}, options=quiet) as worker:
+        assert worker.send("add", 2, 3).get(timeout=30) == 5
+
+
 def test_an_exception_comes_back_as_itself(make_worker: Workers) -> None:
     with make_worker() as worker, pytest.raises(ValueError, match="broken"):
         worker.send("raises", "broken").get(timeout=30)

@@ -1,0 +1,65 @@
+"""Errors form one tree, say what to do, and survive the way between processes."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+import celery_workerpool
+from celery_workerpool import errors
+from celery_workerpool.errors import (
+    ForkServerLost,
+    InvalidTaskError,
+    MemoryLimitExceeded,
+    ResultNotPlain,
+    SettingsError,
+    WorkerPoolError,
+)
+
+EXAMPLES = [
+    SettingsError("workerpool_priority_aging", -1, "a number above 0"),
+    InvalidTaskError("timelimit", "soon", "seconds, as a number of at least 0, or None"),
+    MemoryLimitExceeded("Memory limit of 100.0 MiB exceeded"),
+    ResultNotPlain("shop.Order"),
+    ForkServerLost("end of file"),
+]
+
+
+def test_there_is_an_example_of_each() -> None:
+    defined = {
+        value
+        for value in vars(errors).values()
+        if isinstance(value, type) and issubclass(value, WorkerPoolError)
+    }
+    assert {type(example) for example in EXAMPLES} == defined - {WorkerPoolError}
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_it_survives_pickling_and_copying(error: WorkerPoolError) -> None:
+    for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+        assert type(other) is type(error)
+        assert str(other) == str(error)
+        assert vars(other) == vars(error)
+
+
+@pytest.mark.parametrize("kind", [SettingsError, InvalidTaskError])
+def test_bad_values_are_value_errors_that_name_what_came_and_what_is_expected(
+    kind: type[SettingsError | InvalidTaskError],
+) -> None:
+    error = kind("size", "many", "a number")
+    assert isinstance(error, ValueError)
+    assert str(error) == "size = 'many': expected a number"
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_the_tree_at_the_top_of_the_file_is_complete(error: WorkerPoolError) -> None:
+    assert f"── {type(error).__name__} " in str(errors.__doc__)
+
+
+def test_what_the_package_offers_is_there() -> None:
+    for name in celery_workerpool.__all__:
+        assert getattr(celery_workerpool, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'WorkerPol'"):
+        celery_workerpool.WorkerPol  # noqa: B018

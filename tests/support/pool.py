@@ -231,14 +231,14 @@ class Pool:
         """Wait until all of them have ended."""
         self.until(lambda: all(call.outcome for call in calls), f"{len(calls)} calls have ended")
 
-    def hold_all(self, folder: Path) -> list[int]:
-        """Prove that ``size`` tasks run at the same time; the pids of their children."""
-        release = folder / f"release{len(self.calls)}"
-        calls = [self.submit(hold, str(release)) for _ in range(self.size)]
+    def hold_all(self, folder: Path, count: int | None = None) -> list[int]:
+        """Prove that ``count`` tasks, or ``size``, run together; the pids of their children."""
+        release = folder / f"release-all{len(self.calls)}"
+        calls = [self.submit(hold, str(release)) for _ in range(count or self.size)]
         self.until(lambda: all(call.running for call in calls), "all of them run together")
         release.touch()
         self.finish(*calls)
-        assert [call.outcome for call in calls] == ["value"] * self.size
+        assert [call.outcome for call in calls] == ["value"] * len(calls)
         assert [call.value for call in calls] == [call.pid for call in calls]
         return [call.value for call in calls]
 

@@ -10,8 +10,18 @@ from celery.worker.control import inspect_command, nok
 @inspect_command()
 def workerpool_status(state: Any, **_: object) -> dict[str, Any]:
     """Children of the worker pool: what each one does, and what waits for them."""
+    return _ask(state, "status")
+
+
+@inspect_command()
+def workerpool_metrics(state: Any, **_: object) -> dict[str, Any]:
+    """Figures of the worker pool: outcomes, waiting and run times, throughput."""
+    return _ask(state, "metrics")
+
+
+def _ask(state: Any, method: str) -> dict[str, Any]:
     pool = state.consumer.pool
-    status = getattr(pool, "status", None)
-    if status is None:
+    answer = getattr(pool, method, None)
+    if answer is None:
         return dict(nok(f"runs another pool: {type(pool).__module__}:{type(pool).__qualname__}"))
-    return dict(status())
+    return dict(answer())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,6 +15,7 @@ from celery.worker.request import Request
 
 from ..engine.jobs import Job
 from ..errors import InvalidTaskError
+from ..metrics import Ledger, Outcome
 from ..types import Limits, Loss, LossCause, RemoteFailure
 from .outcome import error_info, exception_info, loss_info
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 PROGRESS_EVENT = "workerpool-task-progress"
 
 _TRACERS = (fast_trace_task, trace_task_ret)
+_OUTCOMES = {"retry": Outcome.RETRIED, "reject": Outcome.REJECTED, "ignore": Outcome.REJECTED}
 
 
 class ChildPid(int):
@@ -46,6 +49,7 @@ class TaskHandle(Job):
             each may be missing.
         soft, hard: time limits given with the call, not yet checked.
         default_limits: the pool's.
+        ledger: where its figures go.
     """
 
     def __init__(
@@ -57,8 +61,11 @@ class TaskHandle(Job):
         soft: object,
         hard: object,
         default_limits: Limits,
+        ledger: Ledger,
     ) -> None:
         super().__init__()
+        self._ledger = ledger
+        self._started_at = 0.0
         self._engine = engine
         self._target = target
         self._args = args
@@ -125,6 +132,8 @@ class TaskHandle(Job):
     def started(self, pid: int, job_number: int, now: float) -> None:
         child = ChildPid(pid)
         child.job_number = job_number
+        self._started_at = now
+        self._ledger.started(self.level, now - self.enqueued_at)
         self._call_back("accept_callback", child, now)
 
     def progressed(self, percent: float, message: str) -> None:
@@ -135,11 +144,16 @@ class TaskHandle(Job):
         if self._target in _TRACERS:
             failed, result, runtime = value
             if failed:
-                result = exception_info(RemoteFailure(*result))
+                failure = RemoteFailure(*result)
+                self._ended(_OUTCOMES.get(failure.control, Outcome.FAILED))
+                result = exception_info(failure)
+            else:
+                self._ended(Outcome.COMPLETED)
             value = (failed, result, runtime)
         self._call_back("callback", value)
 
     def failed(self, failure: RemoteFailure) -> None:
+        self._ended(Outcome.FAILED)
         self._call_back("error_callback", exception_info(failure))
 
     def refused(self, exc: Exception) -> None:
@@ -148,6 +162,7 @@ class TaskHandle(Job):
             self._request.acknowledge()  # Never accepted, so not acknowledged early either.
 
     def lost(self, loss: Loss) -> None:
+        self._ended(Outcome.REVOKED if loss.cause is LossCause.TERMINATED else Outcome.LOST)
         request = self._request
         if request is not None and worker_state.should_terminate not in (None, False):
             # A cold shutdown. What is acknowledged late goes back to the broker; what was
@@ -162,7 +177,13 @@ class TaskHandle(Job):
         self._call_back("timeout_callback", True, limit)
 
     def hard_limit_reached(self, limit: float) -> None:
+        self._ended(Outcome.TIMED_OUT)
         self._call_back("timeout_callback", False, limit)
+
+    def _ended(self, outcome: Outcome) -> None:
+        if self._target in _TRACERS:
+            now = time.monotonic()
+            self._ledger.ended(self._args[0], outcome, now - self._started_at, now)
 
     def _call_back(self, name: str, *args: object) -> None:
         callback = self._callbacks.get(name)

@@ -9,6 +9,7 @@ Nothing of prefork's machinery runs.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..engine.drivers import HubDriver, PollDriver, ThreadDriver
 from ..engine.engine import Engine
 from ..engine.options import CrewOptions, EngineOptions
 from ..errors import InvalidTaskError
+from ..metrics import Ledger
 from ..policy import priority
 from ..process.launcher import Launcher
 from ..settings import PREFIX, Settings
@@ -60,6 +62,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
             hard=seconds("time limit", options.get("timeout")),
         )
         self._engine: Engine | None = None
+        self._ledger = Ledger()
 
     # ── life ─────────────────────────────────────────────────────────────────────────────
 
@@ -81,6 +84,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         driver = ThreadDriver() if self.options.get("threads", True) else PollDriver()
         self._engine = Engine(Launcher(runtime, spawn=spawn), options, driver)
         self._engine.resize(self.limit)
+        self._ledger.begin(time.monotonic())
         # Celery's banner shows the last part of this module's name: "prefork".
         how = "spawn" if spawn else "fork"
         logger.info("celery_workerpool %s: starting %s children (%s)", __version__, self.limit, how)
@@ -159,6 +163,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
             soft_timeout,
             timeout,
             self._default_limits,
+            self._ledger,
         )
         try:
             job.level = self._level(job.headers)
@@ -197,6 +202,10 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
     def status(self) -> dict[str, object]:
         """What each child does and what waits, as data (``celery workerpool status``)."""
         return describe_status(self._running)
+
+    def metrics(self) -> dict[str, object]:
+        """The worker's figures as data, to be merged (``celery workerpool metrics``)."""
+        return self._ledger.snapshot(time.monotonic())
 
     def _get_info(self) -> dict[str, object]:
         info: dict[str, object] = {

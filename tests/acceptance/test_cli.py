@@ -66,3 +66,24 @@ def test_status_without_a_worker_is_a_clear_error(make_worker: Workers) -> None:
     shown = celery(make_worker(), "workerpool", "status", "--timeout", "0.5")
     assert shown.returncode == 69
     assert "No nodes replied within time constraint" in shown.stderr
+
+
+def test_metrics_tell_how_tasks_ended(make_worker: Workers) -> None:
+    with make_worker(concurrency=2) as worker:
+        results = [worker.send("add", n, n) for n in range(20)]
+        results += [worker.send("raises", "no"), worker.send("kill_self")]
+        for result in results:
+            result.get(timeout=30, propagate=False)
+
+        shown = celery(worker, "workerpool", "metrics", "-t", "10", "-d", worker.hostname).stdout
+        lines = shown.splitlines()
+        assert lines[0].startswith(f"{worker.hostname}  ")
+        assert lines[0].endswith(" tasks/s in the last minute")
+        waited = next(n for n, line in enumerate(lines) if line.split()[:1] == ["WAITED"])
+        assert [int(line.split()[1]) for line in lines[waited + 1 : waited + 2]] == [22]
+        figures = {line.split()[0]: line.split()[1:8] for line in lines if ".tasks." in line}
+        assert figures == {
+            "tests.support.tasks.add": ["20", "0", "0", "0", "0", "0", "0"],
+            "tests.support.tasks.kill_self": ["0", "0", "0", "0", "0", "0", "1"],
+            "tests.support.tasks.raises": ["0", "1", "0", "0", "0", "0", "0"],
+        }

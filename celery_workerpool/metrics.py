@@ -1,0 +1,168 @@
+"""How many tasks ended how, how long they waited and ran: counted where they pass, merged later.
+
+A worker keeps one :class:`Ledger`. Its :meth:`~Ledger.snapshot` is plain data, and snapshots of
+many workers merge into one without loss, percentiles too. Recording costs about a microsecond
+per figure.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from .types import TaskPriority
+
+#: Buckets for each doubling of a duration: a percentile is right to within 4.5 percent.
+RESOLUTION = 8
+#: Seconds; what is shorter counts as this.
+SHORTEST = 1e-6
+#: Seconds over which the throughput is taken.
+WINDOW = 60
+#: Tasks told apart by name; the figures of more go to one entry.
+MAX_NAMES = 1000
+OTHERS = "(others)"
+
+
+class Outcome(enum.Enum):
+    """How a task ended, seen from the pool."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"  # it raised
+    RETRIED = "retried"  # it asked for another try
+    REJECTED = "rejected"  # it raised Reject or Ignore
+    REVOKED = "revoked"  # it was ended because somebody asked for it
+    TIMED_OUT = "timed_out"  # its child was killed at the hard limit
+    LOST = "lost"  # its child died
+
+
+class Histogram:
+    """Durations in buckets of logarithmic width, as in HdrHistogram and DDSketch."""
+
+    def __init__(self, counts: Mapping[int, int] | None = None) -> None:
+        self._counts: Counter[int] = Counter(counts)
+
+    def add(self, seconds: float) -> None:
+        bucket = math.floor(math.log2(seconds) * RESOLUTION) if seconds > SHORTEST else _FIRST
+        self._counts[bucket] += 1
+
+    def __len__(self) -> int:
+        return self._counts.total()
+
+    def quantile(self, fraction: float) -> float | None:
+        """Seconds that this fraction of the durations do not exceed; None when there are none.
+
+        The middle, in logarithmic terms, of the bucket that holds the nearest-rank quantile.
+        """
+        rank = max(1, math.ceil(fraction * len(self)))
+        for bucket in sorted(self._counts):
+            rank -= self._counts[bucket]
+            if rank <= 0:
+                return float(2 ** ((bucket + 0.5) / RESOLUTION))
+        return None
+
+    def merge(self, other: Histogram) -> None:
+        self._counts.update(other._counts)
+
+    def to_plain(self) -> dict[str, int]:
+        """Bucket and count; JSON allows only text for keys."""
+        return {str(bucket): count for bucket, count in self._counts.items()}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, int]) -> Self:
+        return cls({int(bucket): count for bucket, count in plain.items()})
+
+
+_FIRST = math.floor(math.log2(SHORTEST) * RESOLUTION)
+
+
+@dataclass(slots=True)
+class TaskFigures:
+    """The figures of all tasks of one name."""
+
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    ran: Histogram = field(default_factory=Histogram)  # seconds, whatever the outcome
+
+    def merge(self, other: TaskFigures) -> None:
+        self.outcomes.update(other.outcomes)
+        self.ran.merge(other.ran)
+
+
+class Ledger:
+    """The figures of one worker, or of several merged. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, TaskFigures] = {}
+        #: Seconds from the arrival in the pool to the hand-over to a child, by priority.
+        self.waited: dict[TaskPriority, Histogram] = {level: Histogram() for level in TaskPriority}
+        #: Tasks that ended per second, over the last minute.
+        self.throughput = 0.0
+        self._recent: deque[list[int]] = deque()  # [second, tasks that ended in it]
+        self._began: float | None = None
+
+    def started(self, level: float, waited: float) -> None:
+        """A task was handed to a child.
+
+        Arguments:
+            level: as the scheduler has it; fractions count for the nearest priority.
+        """
+        nearest = min(max(math.floor(level + 0.5), TaskPriority.CRITICAL), TaskPriority.LOW)
+        self.waited[TaskPriority(nearest)].add(waited)
+
+    def ended(self, name: str, outcome: Outcome, ran: float, now: float) -> None:
+        """A task that was handed over ended after ``ran`` seconds."""
+        figures = self.tasks.get(name)
+        if figures is None:
+            name = name if len(self.tasks) < MAX_NAMES else OTHERS
+            figures = self.tasks.setdefault(name, TaskFigures())
+        figures.outcomes[outcome] += 1
+        figures.ran.add(ran)
+        second = int(now)
+        if self._recent and self._recent[-1][0] == second:
+            self._recent[-1][1] += 1
+        else:
+            self._recent.append([second, 1])
+            self._forget(now)
+
+    def begin(self, now: float) -> None:
+        """The worker starts; before that, throughput is not known."""
+        self._began = now
+
+    def snapshot(self, now: float) -> dict[str, Any]:
+        """Everything as plain data, fit for JSON; see :meth:`from_plain`."""
+        self._forget(now)
+        span = WINDOW if self._began is None else min(WINDOW, max(1.0, now - self._began))
+        return {
+            "throughput": sum(count for _, count in self._recent) / span,
+            "waited": {level.name: self.waited[level].to_plain() for level in TaskPriority},
+            "tasks": {
+                name: {
+                    "outcomes": {outcome.value: n for outcome, n in figures.outcomes.items()},
+                    "ran": figures.ran.to_plain(),
+                }
+                for name, figures in self.tasks.items()
+            },
+        }
+
+    @classmethod
+    def merged(cls, snapshots: Iterable[Mapping[str, Any]]) -> Self:
+        """The figures of several workers as those of one."""
+        total = cls()
+        for snapshot in snapshots:
+            total.throughput += snapshot["throughput"]
+            for level, plain in snapshot["waited"].items():
+                total.waited[TaskPriority[level]].merge(Histogram.from_plain(plain))
+            for name, figures in snapshot["tasks"].items():
+                outcomes = {Outcome(key): count for key, count in figures["outcomes"].items()}
+                ran = Histogram.from_plain(figures["ran"])
+                total.tasks.setdefault(name, TaskFigures()).merge(
+                    TaskFigures(Counter(outcomes), ran)
+                )
+        return total
+
+    def _forget(self, now: float) -> None:
+        while self._recent and self._recent[0][0] <= now - WINDOW:
+            self._recent.popleft()

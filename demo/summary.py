@@ -132,11 +132,11 @@ def _priority_line(report: Report, pool: str) -> Text:
     if high is None or low is None:
         return Text("No task has started, so there is nothing to say about priorities.")
     line = Text.assemble(
-        "LOW tasks were sent first; ",
+        "LOW was sent first; ",
         (pool, "bold"),
-        " started half of the HIGH ones within ",
+        " started half of HIGH within ",
         (seconds(high), "bold"),
-        ", of the LOW ones within ",
+        " and half of LOW within ",
         (seconds(low), "bold"),
         ".",
     )

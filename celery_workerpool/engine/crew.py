@@ -328,10 +328,12 @@ class Crew:
     # ── descriptors ──────────────────────────────────────────────────────────────────────
 
     def move_to(self, driver: Driver) -> None:
-        """Be driven by another loop."""
-        self._driver = driver
+        """Be driven by another loop, or by the same one through another driver."""
+        before, self._driver = self._driver, driver
         self._nursery.move_to(driver)
         for worker in self.workers.values():
+            before.remove_reader(worker.channel.fileno())
+            before.remove_writer(worker.channel.fileno())
             self._watch_channel(worker)
             if worker.channel.unsent:
                 self._watch_writable(worker)

@@ -128,16 +128,18 @@ class PollDriver:
 
     def run_once(self, timeout: float) -> None:
         """Wait up to ``timeout`` seconds for something to happen, and let it happen."""
-        if self._wake is not None:
-            timeout = min(timeout, max(0.0, self._wake[0] - time.monotonic()))
+        wake = self._wake  # Another thread may replace it at any moment.
+        if wake is not None:
+            timeout = min(timeout, max(0.0, wake[0] - time.monotonic()))
         for key, events in self._selector.select(timeout):
             if events & selectors.EVENT_READ and (reader := self._readers.get(key.fd)):
                 reader()
             if events & selectors.EVENT_WRITE and (writer := self._writers.get(key.fd)):
                 writer()
-        if self._wake is not None and self._wake[0] <= time.monotonic():
-            (_, callback), self._wake = self._wake, None
-            callback()
+        wake = self._wake
+        if wake is not None and wake[0] <= time.monotonic():
+            self._wake = None
+            wake[1]()
 
     def _watch(self, fd: int) -> None:
         """Bring the selector in line with what is asked of ``fd``."""
@@ -159,8 +161,8 @@ class PollDriver:
 class ThreadDriver(PollDriver):
     """A loop in a thread of its own, for transports without a Hub.
 
-    Registrations may come from any thread; :meth:`close` ends the thread and waits for it,
-    except when the thread itself calls.
+    Registrations may come from any thread, one at a time; :meth:`close` ends the thread and
+    waits for it, except when the thread itself calls.
     """
 
     #: Seconds between two rounds when nothing happens.

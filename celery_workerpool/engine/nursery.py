@@ -100,9 +100,10 @@ class Nursery:
         self._server = None
 
     def move_to(self, driver: Driver) -> None:
-        """Be driven by another loop."""
-        self._driver = driver
+        """Be driven by another loop, or by the same one through another driver."""
+        before, self._driver = self._driver, driver
         for server in self._servers:
+            before.remove_reader(server.fileno())
             self._watch(server)
 
     def _start_server(self) -> ForkServer:

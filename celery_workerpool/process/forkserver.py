@@ -32,6 +32,7 @@ import signal
 import socket
 import stat
 import struct
+import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -227,6 +228,8 @@ def _serve_and_exit(
         _run_after_forkers()  # kombu's pools and Celery's producers forget their sockets.
         prepare()
         exitcode = _Server(connection, become).run()
+    except BaseException:  # Nobody above will tell why.
+        traceback.print_exc()
     finally:
         os._exit(exitcode)
 
@@ -317,6 +320,8 @@ class _Server:
                 self._reset_in_child()
                 if os.getppid() == server:  # Else nobody is left to look after this process.
                     exitcode = self._become(channel, index)
+            except BaseException:  # Nobody above will tell why.
+                traceback.print_exc()
             finally:
                 os._exit(exitcode)
         channel.close()

@@ -72,6 +72,47 @@ def test_failed_starts_back_off_and_recover(
         pool.hold_all(tmp_path)
 
 
+class FailingServer(PlainRuntime):
+    """Fork servers end at once while the file exists."""
+
+    def __init__(self, trouble: Path) -> None:
+        self._trouble = trouble
+
+    def before_serving(self) -> None:
+        if self._trouble.exists():
+            raise ValueError("no server today")
+
+
+def test_a_fork_server_that_does_not_start_is_reported_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    trouble = tmp_path / "trouble"
+    trouble.touch()
+    with Pool(2, runtime=FailingServer(trouble), ready=False) as pool:
+        waiting = pool.submit(victims.pid)
+        pool.until(lambda: caplog.text.count(" is gone (") >= 2, "two have failed")
+        assert len(pool.server_pids) <= 3, "it does not spin"
+        assert "ValueError: no server today" in capfd.readouterr().err
+        trouble.unlink()
+        pool.finish(waiting)
+        assert waiting.outcome == "value"
+        pool.until(lambda: len(pool.ready()) == 2, "all children are ready")
+        pool.hold_all(tmp_path)
+
+
+def test_a_spawned_child_without_an_interpreter_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.executable", str(tmp_path / "python"))
+        with Pool(1, spawn=True, ready=False) as pool:
+            pool.until(lambda: "died before it was ready (exitcode 1)" in caplog.text, "an error")
+            assert "FileNotFoundError" in capfd.readouterr().err
+
+
 def test_a_spawned_child_that_does_not_start_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

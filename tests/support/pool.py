@@ -1,7 +1,8 @@
 """A real engine with real children and no broker: plain functions run, and one can look.
 
 The test's own thread turns the pool's loop (:meth:`Pool.until`), so the pool changes only while
-the test waits for something, and every change can be looked at as it happens.
+the test waits for something, and every change can be looked at as it happens; except for a pool
+that is ``threaded``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, Self, TypeVar
 import psutil
 
 from celery_workerpool.adapter.runtime import CeleryRuntime
-from celery_workerpool.engine.drivers import Callback, PollDriver
+from celery_workerpool.engine.drivers import Callback, PollDriver, ThreadDriver
 from celery_workerpool.engine.engine import Engine
 from celery_workerpool.engine.jobs import Job, JobState
 from celery_workerpool.engine.options import CrewOptions, EngineOptions
@@ -140,6 +141,7 @@ class Pool:
         oom_counter: the file in which the kernel counts its kills.
         ready: wait for the children.
         check_leaks: off where pools live side by side and somebody else looks.
+        threaded: the loop turns in a thread of its own, not in the test's.
     """
 
     def __init__(
@@ -155,6 +157,7 @@ class Pool:
         oom_counter: Path | None = None,
         ready: bool = True,
         check_leaks: bool = True,
+        threaded: bool = False,
     ) -> None:
         self.size = size
         self.calls: list[Call] = []
@@ -168,13 +171,14 @@ class Pool:
         self._oom_counter = oom_counter
         self._ready = ready
         self._check_leaks = check_leaks
+        self._threaded = threaded
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         if self._check_leaks:
             self._stack.enter_context(no_leaks())
         self._stack.enter_context(adopting_orphans(self._launcher.server_pids))
-        self.driver = _Driver(self._observe)
+        self.driver: PollDriver = ThreadDriver() if self._threaded else _Driver(self._observe)
         self.engine = Engine(self._launcher, self._options, self.driver)
         if self._oom_counter is not None:
             self.engine._losses._oom = OomWatch(self._oom_counter)
@@ -254,8 +258,17 @@ class Pool:
                 raise AssertionError(
                     f"not within {timeout:g} s: {description} (workers: {self.workers()})"
                 )
-            self.driver.run_once(0.02)
+            if isinstance(self.driver, ThreadDriver):
+                time.sleep(0.005)
+            else:
+                self.driver.run_once(0.02)
         return value
+
+    def move(self) -> None:
+        """Let the loop turn in a thread of its own from now on, or in the test's again."""
+        threaded = isinstance(self.driver, ThreadDriver)
+        self.driver = _Driver(self._observe) if threaded else ThreadDriver()
+        self.engine.attach(self.driver)
 
     def _observe(self) -> None:
         for observer in self.observers:

@@ -152,13 +152,17 @@ def _quietly(command: Sequence[str], environ: Mapping[str, str]) -> None:
 
 
 @contextlib.contextmanager
-def start_redis() -> Iterator[str]:
-    """A Redis (or Valkey) of its own, that keeps nothing on disk."""
+def start_redis(port: int | None = None) -> Iterator[str]:
+    """A Redis (or Valkey) of its own, that keeps nothing on disk.
+
+    Arguments:
+        port: of 127.0.0.1; by default one that is free.
+    """
     binary = shutil.which("redis-server") or shutil.which("valkey-server")
     if binary is None:
         raise ServiceUnavailable("there is no redis-server on PATH")
     with _directory("redis") as directory:
-        port = free_port()
+        port = port or free_port()
         command = [binary, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(directory)]
         command += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
         with _process("Redis", command, {}, directory) as process:

@@ -5,8 +5,11 @@ leaves it in kombu's hash of unacknowledged messages until the visibility timeou
 (an hour by default), and kombu 5.7, which tries to put it back while it closes the broken
 connection, ends the worker's main process with an AttributeError there.
 
-So: tell kombu not to try, remember the messages that no child is running, and put them back
-with the next connection.
+A task that runs on has its own trouble: its message belongs to the broken connection, and
+acknowledging it there is an AttributeError too, which ends the main process when the task ends.
+
+So: tell kombu not to try, remember the messages, and with the next connection put those back
+that no child is running and let the others be acknowledged there.
 """
 
 from __future__ import annotations
@@ -23,20 +26,38 @@ class Redelivery:
     """Remembers unacknowledged messages from one connection to the next."""
 
     def __init__(self) -> None:
-        self._tags: set[str] = set()
+        self._waiting: set[str] = set()  # delivery tags
+        self._running: dict[str, Any] = {}  # delivery tag: request
 
     def connection_lost(self, connection: Any) -> None:
         """Before the broken connection is closed; does nothing where the broker redelivers."""
-        running = {request.message.delivery_tag for request in worker_state.active_requests}
         for channel in getattr(connection.transport, "channels", None) or ():
-            if hasattr(getattr(channel, "qos", None), "restore_by_tag"):
+            qos = getattr(channel, "qos", None)
+            if hasattr(qos, "restore_by_tag"):
                 channel.do_restore = False
-                self._tags |= set(channel.qos._delivered) - set(channel.qos._dirty) - running
+                self._waiting |= set(qos._delivered) - set(qos._dirty)
+                self._note_running()
 
     def connected(self, channel: Any) -> None:
         """With the next connection."""
-        tags, self._tags = self._tags, set()
-        for tag in tags:
+        for tag, request in list(self._running.items()):
+            if request._already_cancelled:
+                self._waiting.add(tag)
+            else:
+                request.message.channel = channel
+                if request.acknowledged:  # Or so it was meant: that connection was broken.
+                    channel.basic_ack(tag)
+            del self._running[tag]
+        count = len(self._waiting)
+        while self._waiting:
+            tag = next(iter(self._waiting))
             channel.qos.restore_by_tag(tag)
-        if tags:
-            logger.info("%s messages that were not started went back to the queue", len(tags))
+            self._waiting.discard(tag)  # Not before: this connection may break as well.
+        if count:
+            logger.info("%s messages that nobody runs went back to the queue", count)
+
+    def _note_running(self) -> None:
+        for request in worker_state.active_requests:
+            tag = request.message.delivery_tag
+            self._running[tag] = request
+            self._waiting.discard(tag)

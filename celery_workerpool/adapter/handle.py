@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 #: Fields: uuid, progress (0 to 100), message. Not ``task-progress``: monitors take an event of
 #: the group ``task`` that they do not know for a new state of the task.
 PROGRESS_EVENT = "workerpool-task-progress"
+
+logger = logging.getLogger(__name__)
 
 _TRACERS = (fast_trace_task, trace_task_ret)
 _OUTCOMES = {"retry": Outcome.RETRIED, "reject": Outcome.REJECTED, "ignore": Outcome.REJECTED}
@@ -157,6 +160,7 @@ class TaskHandle(Job):
         self._call_back("error_callback", exception_info(failure))
 
     def refused(self, exc: Exception) -> None:
+        logger.error("Task %s cannot be run and fails: %r", self, exc)
         self._call_back("error_callback", error_info(exc))
         if self._request is not None:
             self._request.acknowledge()  # Never accepted, so not acknowledged early either.

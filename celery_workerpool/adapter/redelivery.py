@@ -32,7 +32,7 @@ class Redelivery:
     def connection_lost(self, connection: Any) -> None:
         """Before the broken connection is closed; does nothing where the broker redelivers."""
         for channel in getattr(connection.transport, "channels", None) or ():
-            qos = getattr(channel, "qos", None)
+            qos: Any = getattr(channel, "qos", None)
             if hasattr(qos, "restore_by_tag"):
                 channel.do_restore = False
                 self._waiting |= set(qos._delivered) - set(qos._dirty)

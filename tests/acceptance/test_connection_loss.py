@@ -42,7 +42,9 @@ def make_worker(
     return make
 
 
-def _behind(proxy: Proxy, broker: str, backend: str, tmp_path: Path, **options: Any) -> CeleryWorker:
+def _behind(
+    proxy: Proxy, broker: str, backend: str, tmp_path: Path, **options: Any
+) -> CeleryWorker:
     """A worker behind the proxy, and its client on the direct way."""
     worker = CeleryWorker(proxy.url, backend, tmp_path, **options)
     worker.app.conf.broker_url = broker

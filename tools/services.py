@@ -95,10 +95,22 @@ def _binary(kind: Service) -> contextlib.AbstractContextManager[str]:
 
 @contextlib.contextmanager
 def _installed(kind: Service) -> Iterator[str]:
+    install(kind.package)
+    with kind.start() as url:
+        yield url
+
+
+def install(*packages: str) -> None:
+    """Install Debian packages, where that is possible without asking.
+
+    Raises:
+        ServiceUnavailable: it is not, or apt-get failed.
+    """
+    names = " ".join(packages)
     sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
     if not shutil.which("apt-get") or (sudo and not shutil.which("sudo")):
-        raise ServiceUnavailable(f"apt-get cannot install {kind.package} here")
-    print(f"Installing {kind.package}", file=sys.stderr, flush=True)
+        raise ServiceUnavailable(f"apt-get cannot install {names} here")
+    print(f"Installing {names}", file=sys.stderr, flush=True)
     # Debian starts servers when they are installed; "exit 101" from this file forbids it.
     policy = Path("/usr/sbin/policy-rc.d")
     forbid = not policy.exists()
@@ -108,18 +120,12 @@ def _installed(kind: Service) -> Iterator[str]:
             script = f"printf '#!/bin/sh\\nexit 101\\n' > {policy} && chmod +x {policy}"
             _quietly([*sudo, "sh", "-c", script], environ)
         _quietly([*sudo, "apt-get", "update"], environ)
-        _quietly(
-            [*sudo, "-E", "apt-get", "install", "-y", kind.package]
-            if sudo
-            else ["apt-get", "install", "-y", kind.package],
-            environ,
-        )
+        keep = ["-E"] if sudo else []
+        _quietly([*sudo, *keep, "apt-get", "install", "-y", *packages], environ)
     finally:
         if forbid:
             with contextlib.suppress(ServiceUnavailable):
                 _quietly([*sudo, "rm", "-f", str(policy)], environ)
-    with kind.start() as url:
-        yield url
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from celery.concurrency.prefork import process_destructor, process_initializer
 from celery.exceptions import Ignore, Reject, Retry
 from celery.platforms import set_process_title
+from celery.utils.serialization import UnpickleableExceptionWrapper
 from kombu.utils.encoding import safe_repr
 
 from ..types import RemoteFailure
@@ -66,6 +67,8 @@ def _of_info(info: ExceptionInfo) -> RemoteFailure:
 
 
 def _of_exception(exc: BaseException, text: str) -> RemoteFailure:
+    if isinstance(exc, UnpickleableExceptionWrapper):
+        return _of_wrapped(exc, text)
     control, detail = _control(exc)
     return RemoteFailure(
         module=str(type(exc).__module__),
@@ -76,6 +79,17 @@ def _of_exception(exc: BaseException, text: str) -> RemoteFailure:
         traceback=text,
         control=control,
         detail=detail,
+    )
+
+
+def _of_wrapped(exc: UnpickleableExceptionWrapper, text: str) -> RemoteFailure:
+    """The exception that Celery has wrapped because it cannot be pickled."""
+    return RemoteFailure(
+        module=str(exc.exc_module),
+        name=str(exc.exc_cls_name),
+        args=tuple(_plain(arg) for arg in exc.exc_args),
+        repr=str(exc.text),
+        traceback=text,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -99,3 +100,18 @@ def test_limits_near_the_duration_hit_their_own_task_only(kind: str) -> None:
             assert call.failure is None or call.failure.name == "SoftTimeLimitExceeded"
         if kind == "soft":
             assert len({call.pid for call in pool.calls}) == 2, "no child has ended"
+
+
+def test_a_terminated_task_that_blocked_the_signal_ends_in_its_own_time(tmp_path: Path) -> None:
+    """Its result counts, and its child goes afterwards."""
+    release = tmp_path / "release"
+    with Pool(1) as pool:
+        call = pool.submit(victims.block_signals_and_hold, str(release), str(tmp_path / "deaf"))
+        pool.until((tmp_path / "deaf").exists, "signals are blocked")
+        assert pool.engine.terminate(call, signal.SIGTERM)
+        release.touch()
+        pool.finish(call)
+        assert call.value == "deaf"
+        pool.until(lambda: call.pid not in pool.pids(), "its child is gone")
+        pool.until(lambda: len(pool.ready()) == 1, "there is another")
+        pool.hold_all(tmp_path)

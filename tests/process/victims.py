@@ -229,8 +229,10 @@ def block_signals() -> str:
     return "blocked"
 
 
-def block_signals_and_hold(release: str) -> str:
+def block_signals_and_hold(release: str, blocked: str | None = None) -> str:
     block_signals()
+    if blocked:
+        Path(blocked).touch()
     while not Path(release).exists():
         time.sleep(0.005)
     return "deaf"

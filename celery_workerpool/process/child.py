@@ -45,7 +45,7 @@ class Runtime(Protocol):
         """Tear down what :meth:`before_ready` set up."""
 
 
-def become_child(sock: socket.socket, index: int, runtime: Runtime) -> int:
+def become_child(sock: socket.socket, index: int, runtime: Runtime, method: str = "fork") -> int:
     """Turn this fresh process into a child of the pool; its exit code, when it is done.
 
     Leads a session and a process group of its own from the first line on, so that everything
@@ -54,7 +54,7 @@ def become_child(sock: socket.socket, index: int, runtime: Runtime) -> int:
     if os.getsid(0) != os.getpid():
         os.setsid()
     set_pdeathsig(9)  # Should the fork server die, nobody could end this process.
-    child = ChildProcess(sock, index, runtime)
+    child = ChildProcess(sock, index, runtime, method)
     exitcode: int = child._bootstrap()
     child.interrupts.exit_as_signalled()
     return exitcode & 0xFF
@@ -68,8 +68,8 @@ class ChildProcess(BaseProcess):  # type: ignore[misc]  # billiard has no types
 
     _start_method = None
 
-    def __init__(self, sock: socket.socket, index: int, runtime: Runtime) -> None:
-        super().__init__(name=f"ForkPoolWorker-{index + 1}")
+    def __init__(self, sock: socket.socket, index: int, runtime: Runtime, method: str) -> None:
+        super().__init__(name=f"{method.capitalize()}PoolWorker-{index + 1}")
         self.index = index  # %i in the name of a log file
         # multiprocessing pickles the key when a task spawns; it refuses billiard's own class.
         self._config["authkey"] = AuthenticationString(bytes(self._config["authkey"]))

@@ -53,7 +53,7 @@ def main(fd: int, index: int) -> None:
     payload = pickle.loads(_receive_boot(sock).payload)
     spawn.prepare(payload["preparation"])  # type: ignore[no-untyped-call, unused-ignore]
     runtime: Runtime = pickle.loads(payload["runtime"])
-    os._exit(become_child(sock, index, runtime))
+    os._exit(become_child(sock, index, runtime, "spawn"))
 
 
 def _receive_boot(sock: socket.socket) -> Boot:

@@ -1,6 +1,6 @@
 """Imports point down only, and each layer keeps to its business.
 
-    types, errors, settings  ◀  policy  ◀  process, metrics  ◀  engine  ◀  adapter  ◀  cli
+    types, errors, settings  ◀  policy  ◀  process, events, metrics  ◀  engine  ◀  adapter  ◀  cli
 
 Also: no file above 400 lines, and no function above 40.
 """
@@ -23,6 +23,7 @@ HEIGHTS = {
     "settings": 0,
     "policy": 1,
     "process": 2,
+    "events": 2,
     "metrics": 2,
     "engine": 3,
     "adapter": 4,
@@ -45,6 +46,7 @@ FORBIDDEN = {
     "engine": ("only the adapter knows Celery", ["celery", "kombu", "billiard"]),
     "types": ("words only", ["time", "os", "celery", "kombu", "billiard"]),
     "errors": ("words only", ["time", "os", "celery", "kombu", "billiard"]),
+    "events": ("words only", ["time", "os", "celery", "kombu", "billiard"]),
     "metrics": ("they count what they are told", ["time", "os", "celery", "kombu", "billiard"]),
     "settings": ("a plain record", ["time", "os", "celery", "kombu", "billiard"]),
 }

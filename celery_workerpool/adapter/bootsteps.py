@@ -10,9 +10,6 @@ from celery import bootsteps
 from .guard import GuardedStrategies
 from .redelivery import Redelivery
 
-#: The group of this pool's events: what their names begin with.
-EVENT_GROUP = "workerpool"
-
 
 class PoolStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
     """Included with this pool only; created once, started and stopped with each connection."""
@@ -34,13 +31,11 @@ class PoolStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
     def start(self, consumer: Any) -> None:
         """There is a connection. The pool follows in ``register_with_event_loop``."""
         self._redelivery.connected(consumer.task_consumer.channel)
-        dispatcher = consumer.event_dispatcher  # None without -E, gossip and heartbeats.
-        if dispatcher is not None and dispatcher.groups:
-            # Only some events are wanted, as without -E; an empty set wants all.
-            dispatcher.groups.add(EVENT_GROUP)
+        consumer.pool.events.connected(consumer.event_dispatcher)
 
     def stop(self, consumer: Any) -> None:
         """The consumer stops: for good, or to come back with a new connection."""
+        consumer.pool.events.disconnected()
         if consumer.hub is not None and _comes_back(consumer):
             consumer.pool.leave_event_loop()
 

@@ -16,16 +16,13 @@ from celery.worker.request import Request
 
 from ..engine.jobs import Job
 from ..errors import InvalidTaskError
+from ..events import TaskProgress
 from ..metrics import Ledger, Outcome
 from ..types import Limits, Loss, LossCause, RemoteFailure
 from .outcome import error_info, exception_info, loss_info
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
-
-#: Fields: uuid, progress (0 to 100), message. Not ``task-progress``: monitors take an event of
-#: the group ``task`` that they do not know for a new state of the task.
-PROGRESS_EVENT = "workerpool-task-progress"
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +138,8 @@ class TaskHandle(Job):
 
     def progressed(self, percent: float, message: str) -> None:
         if self._request is not None:
-            self._request.send_event(PROGRESS_EVENT, progress=percent, message=message)
+            event = TaskProgress(percent, message)
+            self._request.send_event(event.NAME, **event.to_fields())
 
     def succeeded(self, value: Any) -> None:
         if self._target in _TRACERS:

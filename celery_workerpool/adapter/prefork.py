@@ -30,6 +30,7 @@ from ..settings import PREFIX, Settings
 from ..types import Limits, MemoryLimits, TaskPriority
 from . import control  # noqa: F401  # makes its commands known to the worker
 from .bootsteps import PoolStep
+from .eventsender import EventSender
 from .handle import TaskHandle, bare_call, seconds
 from .info import describe_pool, describe_status
 from .runtime import CeleryRuntime
@@ -63,6 +64,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         )
         self._engine: Engine | None = None
         self._ledger = Ledger()
+        self.events = EventSender()
 
     # ── life ─────────────────────────────────────────────────────────────────────────────
 
@@ -78,6 +80,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
                 start_timeout=self._start_timeout(spawn),
                 max_tasks=self.options.get("maxtasksperchild") or None,
                 before_launch=self._announce_child,
+                observe=self.events.send,
             ),
         )
         # On a transport with an event loop, that one takes over with the first connection.

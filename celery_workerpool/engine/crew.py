@@ -15,6 +15,7 @@ from functools import partial
 from math import inf
 
 from ..errors import ForkServerLost
+from ..events import ScaledDown, ScaledUp, WorkerCreated
 from ..policy.recycling import Recycling, Step
 from ..policy.sizing import Census, decide
 from ..process.channel import ChannelClosed
@@ -22,10 +23,11 @@ from ..process.forkserver import ForkServer
 from ..process.messages import Stop, encode
 from ..types import LossCause, WorkerState
 from .drivers import Driver
+from .losses import announce_end
 from .nursery import Nursery
 from .options import CrewOptions
 from .roles import Overseer, Source
-from .worker import Worker
+from .worker import CHANNEL_CLOSED, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +35,6 @@ logger = logging.getLogger(__name__)
 RETIRE_TIMEOUT = 30.0
 #: Seconds an idle child may live on after it closed its channel.
 CLOSED_TIMEOUT = 5.0
-#: Why a child takes no more tasks that has closed its channel, alive or dead.
-CHANNEL_CLOSED = "channel closed"
 
 
 class Crew:
@@ -144,7 +144,10 @@ class Crew:
     # ── size ─────────────────────────────────────────────────────────────────────────────
 
     def resize(self, target: int, now: float) -> None:
-        self.target = target
+        before, self.target = self.target, target
+        if target != before:
+            scaled = ScaledUp if target > before else ScaledDown
+            self._options.observe(scaled(target, before))
         self.reconcile(now)
 
     def restart(self, now: float) -> None:
@@ -208,6 +211,7 @@ class Crew:
         worker.gone_by = inf
         worker.state = WorkerState.IDLE
         self._nursery.succeeded()
+        self._options.observe(WorkerCreated(worker.number, pid))
         self._idle.appendleft(worker)
         self.reconcile(now)
 
@@ -293,6 +297,7 @@ class Crew:
                 status,
                 wait,
             )
+        announce_end(worker, status, self._options.observe)
         worker.state = WorkerState.TERMINATED
         self._nursery.close_finished()
         self.reconcile(now)

@@ -28,7 +28,7 @@ from ..process.forkserver import Event, Exited, ForkServer, Refused
 from ..process.interrupts import TERMINATING
 from ..process.messages import Done, Progress, Ready, Reply, decode_reply
 from ..types import LossCause, WorkerState
-from .crew import CHANNEL_CLOSED, Crew
+from .crew import Crew
 from .dispatcher import Dispatcher
 from .drivers import Driver, PollDriver
 from .jobs import Job, JobState, tell
@@ -36,7 +36,7 @@ from .losses import LossReporter, describe_exit
 from .memory import MemoryWatch
 from .options import EngineOptions
 from .roles import Source
-from .worker import Worker
+from .worker import EXITED, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -354,13 +354,12 @@ class Engine:
             worker.signal(signal.SIGKILL)  # It was given up before it had a pid.
 
     def _on_exit(self, worker: Worker, exitcode: int | None, now: float) -> None:
-        expected = worker.leaving not in ("", CHANNEL_CLOSED)
-        worker.leaving = worker.leaving or "exited"
+        worker.leaving = worker.leaving or EXITED
         self._take_last_words(worker, now)
         status = describe_exit(exitcode)
         if worker.job is not None:
             self._lose(worker, exitcode, status, now)
-        elif exitcode and not expected and worker.state is not WorkerState.STARTING:
+        elif exitcode and not worker.sent_away and worker.state is not WorkerState.STARTING:
             logger.warning("child pid:%s ended outside of a task: %s", worker.pid, status)
         self._crew.gone(worker, status, now)
 

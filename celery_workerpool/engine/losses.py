@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 
+from ..events import PoolEvent, WorkerError, WorkerExited, WorkerTerminated
 from ..process.memory import OomWatch
-from ..types import Loss, LossCause
+from ..types import Loss, LossCause, WorkerState
 from .worker import Worker
 
 
@@ -32,6 +34,19 @@ class LossReporter:
             oom_killed=self._oom.struck() if exitcode == -signal.SIGKILL else False,
             memory_limit=self._memory_limit,
         )
+
+
+def announce_end(worker: Worker, status: str, observe: Callable[[PoolEvent], None]) -> None:
+    """Tell of a child that is gone, before its state says so."""
+    number, pid = worker.number, worker.pid
+    if worker.ended_by is not None and worker.ended_by is not LossCause.EXITED:
+        observe(WorkerTerminated(number, pid, worker.ended_by.value))
+    elif worker.state is WorkerState.STARTING:
+        observe(WorkerError(number, pid, f"died before it was ready ({status})"))
+    elif not worker.sent_away:
+        observe(WorkerError(number, pid, f"died ({status})"))
+    reason = worker.leaving if worker.sent_away else ""
+    observe(WorkerExited(number, pid, status, reason, worker.tasks_done))
 
 
 def describe_exit(exitcode: int | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ..events import PoolEvent
 from ..process.memory import resident
 from ..types import MemoryLimits
 
@@ -17,6 +18,8 @@ class CrewOptions:
     max_tasks: int | None = None  # tasks per child, at least 1
     #: Called before each child is started, in the pool's process.
     before_launch: Callable[[], None] = lambda: None
+    #: Called with what happens to children, with the engine's lock held; must not raise.
+    observe: Callable[[PoolEvent], None] = lambda _event: None
 
 
 @dataclass(frozen=True, slots=True)

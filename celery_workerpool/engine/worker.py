@@ -12,6 +12,9 @@ from ..process.interrupts import SOFT_LIMIT
 from ..types import LossCause, WorkerState
 from .jobs import Job
 
+#: Reasons to leave that are not the pool's.
+EXITED, CHANNEL_CLOSED = "exited", "channel closed"
+
 
 @dataclass(slots=True, eq=False)
 class Worker:
@@ -52,6 +55,11 @@ class Worker:
     def live(self) -> bool:
         """It takes tasks now or when it is ready."""
         return not self.leaving
+
+    @property
+    def sent_away(self) -> bool:
+        """The pool has told it to go."""
+        return self.leaving not in ("", EXITED, CHANNEL_CLOSED)
 
     def next_deadline(self) -> float:
         return min(self.soft_at, self.hard_at, self.gone_by)

@@ -1,0 +1,49 @@
+"""Sends the pool's events by way of Celery's dispatcher."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import Any
+
+from ..events import GROUP, PoolEvent
+
+#: Events kept while there is no connection; of more, the oldest are dropped.
+KEPT = 1000
+
+
+class EventSender:
+    """Knows the dispatcher of the present connection, and keeps events until there is one.
+
+    Celery sends no events of any group that was not asked for, so the group is added to the
+    dispatcher's; where the worker sends no events at all (no ``-E``, gossip or heartbeats)
+    there is no dispatcher.
+    """
+
+    def __init__(self) -> None:
+        self._dispatcher: Any = None
+        self._lock = threading.Lock()  # Without an event loop the engine has its own thread.
+        self._kept: deque[tuple[PoolEvent, float]] = deque(maxlen=KEPT)
+
+    def send(self, event: PoolEvent) -> None:
+        """Send an event, now or with the next connection."""
+        self._kept.append((event, time.time()))
+        self._flush()
+
+    def connected(self, dispatcher: Any) -> None:
+        """There is a connection; ``dispatcher`` is None where no events are wanted."""
+        if dispatcher is not None and dispatcher.groups:  # An empty set wants all.
+            dispatcher.groups.add(GROUP)
+        self._dispatcher = dispatcher
+        self._flush()
+
+    def disconnected(self) -> None:
+        """The connection is lost, or the worker stops."""
+        self._dispatcher = None
+
+    def _flush(self) -> None:
+        with self._lock:
+            while self._kept and self._dispatcher is not None:
+                event, when = self._kept.popleft()
+                self._dispatcher.send(event.NAME, **event.to_fields(), timestamp=when)

@@ -1,0 +1,98 @@
+"""What happens in a pool, as records: the contract of the ``workerpool-*`` events.
+
+``NAME`` is an event's type on the wire, the attributes are its fields there. Celery adds
+``hostname`` (the worker's node name), ``timestamp`` (seconds since the epoch) and others of its
+own. A *worker* in these names is one child of the pool; its ``number`` is never given to
+another child of the same pool.
+
+Events are sent whether or not the worker runs with ``-E``, except :class:`TaskProgress`, which
+follows the task's ``send_events``. What happens while there is no connection is sent later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+#: What every name begins with. Monitors take an event of Celery's groups that they do not know
+#: for a new state of a task or for a heartbeat; this group they ignore.
+GROUP = "workerpool"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolEvent:
+    """One kind of event."""
+
+    NAME: ClassVar[str]
+
+    def to_fields(self) -> dict[str, object]:
+        """The fields on the wire; plain data."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCreated(PoolEvent):
+    """A child is ready for its first task."""
+
+    NAME = "workerpool-worker-created"
+    number: int
+    child_pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerError(PoolEvent):
+    """A child died though nobody wanted it to, before it was ready or later."""
+
+    NAME = "workerpool-worker-error"
+    number: int
+    child_pid: int | None  # None: it was never started
+    error: str  # "died before it was ready (exitcode 1)"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerTerminated(PoolEvent):
+    """The pool ended a child: its task was revoked or broke a limit, or the worker stops."""
+
+    NAME = "workerpool-worker-terminated"
+    number: int
+    child_pid: int | None
+    cause: str  # the value of a LossCause: "terminated", "memory", "channel", "shutdown"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerExited(PoolEvent):
+    """A child is gone, for whatever reason; the last event about it."""
+
+    NAME = "workerpool-worker-exited"
+    number: int
+    child_pid: int | None
+    status: str  # "exitcode 0", "signal 9 (SIGKILL)"
+    reason: str  # why the pool let it go: "7 tasks done, 7 allowed"; "" if it did not
+    tasks_done: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScaledUp(PoolEvent):
+    """The pool is to have more children."""
+
+    NAME = "workerpool-scaled-up"
+    worker_count: int  # children from now on
+    before: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScaledDown(PoolEvent):
+    """The pool is to have fewer children; busy ones go after their task."""
+
+    NAME = "workerpool-scaled-down"
+    worker_count: int
+    before: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskProgress(PoolEvent):
+    """A running task says how far it is; the field ``uuid``, its id, is Celery's."""
+
+    NAME = "workerpool-task-progress"
+    progress: float  # 0 to 100
+    message: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,46 @@ def test_the_demo_can_run_on_another_pool(venv: Path) -> None:
         "prefork",
         "--",
     ]
+
+
+@pytest.mark.parametrize(
+    ("interpreter", "complaint"),
+    [
+        (None, "there is no {}."),
+        ("exit 1", "{} does not run."),
+        ('case "$2" in *print*) echo 3.9;; *) exit 1;; esac', "{} is Python 3.9."),
+    ],
+    ids=["missing", "broken", "old"],
+)
+def test_set_up_says_which_python_it_needs(
+    tmp_path: Path, interpreter: str | None, complaint: str
+) -> None:
+    python = tmp_path / "my python"
+    if interpreter is not None:
+        python.write_text(f"#!/bin/sh\n{interpreter}\n")
+        python.chmod(0o755)
+    done = subprocess.run(
+        ["sh", str(ROOT / "tools/setup.sh"), str(tmp_path / "venv"), "demo"],
+        env={**os.environ, "PYTHON": str(python)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("setup: " + complaint.format(python))
+    assert "Python 3.11 or newer" in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_set_up_deletes_no_folder_that_is_something_else(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").touch()
+    done = subprocess.run(
+        ["sh", str(ROOT / "tools/setup.sh"), str(tmp_path), "demo"],
+        env={**os.environ, "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.endswith("exists and is no virtual environment; remove it\n")
+    assert (tmp_path / "thesis.txt").exists()

@@ -11,19 +11,26 @@ fail() {
     exit 1
 }
 
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
-    fail "Python 3.11 or newer is needed; \"$python\" is $("$python" --version 2>&1 || true). Try: make … PYTHON=python3.12"
+needed="Python 3.11 or newer is needed, for example: make … PYTHON=python3.12"
+command -v "$python" >/dev/null || fail "there is no $python. $needed"
+version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) ||
+    fail "$python does not run. $needed"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    fail "$python is Python $version. $needed"
 
 if [ ! -x "$venv/bin/pip" ]; then
     # Debian and Ubuntu ship the standard library's venv in a package of its own.
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-        version=$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+        package=python$version-venv
         [ "$(id -u)" = 0 ] && sudo= || sudo="sudo -n"
-        echo "Installing $version"
-        { $sudo apt-get update && $sudo apt-get install -y "$version"; } >/dev/null 2>&1 ||
-            fail "the module venv is missing; install it with: apt-get install $version"
+        echo "Installing $package"
+        { $sudo apt-get update && $sudo apt-get install -y "$package"; } >/dev/null 2>&1 ||
+            fail "the module venv is missing; install it with: apt-get install $package"
     fi
     echo "Creating the virtual environment $venv"
+    if [ -e "$venv" ] && [ ! -f "$venv/pyvenv.cfg" ]; then
+        rmdir "$venv" 2>/dev/null || fail "$venv exists and is no virtual environment; remove it"
+    fi
     rm -rf "$venv"
     "$python" -m venv "$venv"
 fi

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import multiprocessing
 import os
 import re
@@ -22,6 +23,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 
 
 def segfault() -> None:
+    faulthandler.disable()  # pytest's, which a fork inherits; a report would be noise here.
     ctypes.string_at(0)
 
 
@@ -30,7 +32,13 @@ def kill_self(signum: int = signal.SIGKILL) -> None:
     threading.Event().wait()
 
 
+def abort() -> None:
+    faulthandler.disable()
+    os.abort()
+
+
 def overflow_the_stack() -> None:
+    faulthandler.disable()
     resource.setrlimit(resource.RLIMIT_STACK, (256 * 1024, 256 * 1024))
     sys.setrecursionlimit(10**9)
 

@@ -12,18 +12,20 @@ from ..types import Limits, mebibytes
 def describe_pool(engine: Engine, default_limits: Limits) -> dict[str, object]:
     """Live figures; plain data.
 
-    ``processes`` are the pids, ``children`` one line each, ``waiting`` the tasks that this
-    worker holds and no child runs yet.
+    ``running`` are the tasks in children, ``waiting`` those that this worker holds and no child
+    runs yet, ``processes`` the pids. Each child has an entry of its own under the number that
+    its log lines carry (``child-2`` logs as ``ForkPoolWorker-2``): a list, which Flower prints
+    as it is, where it would take dashes and underscores out of a text.
     """
     now = time.monotonic()
-    workers = engine.workers()
+    workers = sorted(engine.workers(), key=lambda worker: worker.index)
     return {
         "max-concurrency": engine.target,
-        "processes": [worker.pid for worker in workers if worker.pid is not None],
-        "timeouts": (default_limits.soft or 0, default_limits.hard or 0),
         "running": engine.running,
         "waiting": engine.waiting,
-        "children": [_line(worker, now) for worker in workers],
+        "timeouts": (default_limits.soft or 0, default_limits.hard or 0),
+        "processes": [worker.pid for worker in workers if worker.pid is not None],
+        **{f"child-{worker.index + 1}": _line(worker, now) for worker in workers},
     }
 
 
@@ -54,23 +56,18 @@ def _record(worker: Worker, now: float) -> dict[str, object]:
     }
 
 
-def _line(worker: Worker, now: float) -> str:
-    parts = [
-        f"pid {worker.pid}" if worker.pid is not None else "starting",
-        worker.state.value,
-        f"{worker.tasks_done} tasks done",
-        f"{mebibytes(worker.rss)} resident",
-        f"{now - worker.started_at:.0f} s old",
-    ]
+def _line(worker: Worker, now: float) -> list[str]:
+    parts = [worker.state.value]
     job = worker.job
     if job is not None:
-        parts.insert(2, f"{job} for {now - worker.job_started_at:.1f} s")
+        parts.append(f"{job} for {now - worker.job_started_at:.1f} s")
         if job.progress is not None:
-            parts.insert(3, describe_progress(*job.progress))
+            parts.append(describe_progress(*job.progress))
+    if worker.pid is not None:
+        parts += [f"pid {worker.pid}", f"{mebibytes(worker.rss)} resident"]
+    parts += [f"{worker.tasks_done} tasks done", f"{now - worker.started_at:.0f} s old"]
     going = worker.leaving or worker.due or worker.preparing
-    if going:
-        parts.append(going)
-    return ", ".join(parts)
+    return [*parts, f"to be replaced: {going}"] if going else parts
 
 
 def describe_progress(percent: float, message: str) -> str:

@@ -211,8 +211,11 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         return self._ledger.snapshot(time.monotonic())
 
     def _get_info(self) -> dict[str, object]:
+        # The name that a configuration has, not where the class is defined.
+        kind = type(self)
+        module = __package__.partition(".")[0] if kind is WorkerPool else kind.__module__
         info: dict[str, object] = {
-            "implementation": f"{type(self).__module__}:{type(self).__name__}",
+            "implementation": f"{module}:{kind.__name__}",
             "max-concurrency": self.limit,
             "max-tasks-per-child": self.options.get("maxtasksperchild") or "N/A",
             "max-memory-per-child": self.options.get("max_memory_per_child") or "N/A",

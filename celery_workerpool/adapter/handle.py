@@ -197,11 +197,11 @@ def seconds(option: str, value: object) -> float | None:
     """A time limit, checked; None and 0 mean unlimited.
 
     Raises:
-        InvalidTaskError: no number, or below 0.
+        InvalidTaskError: no number (nor is NaN), or below 0.
     """
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, Real) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, Real) or not value >= 0:
         raise InvalidTaskError(option, value, "seconds, as a number of at least 0, or None")
     return float(value) or None
 

@@ -499,3 +499,18 @@ def test_a_hard_limit_holds_for_a_task_that_closed_the_channel() -> None:
         assert job.outcomes == [("hard_limit_reached", 5.0)]
         world.get_ready()
         assert world.in_state(WorkerState.IDLE) == world.children
+
+
+def test_progress_is_told_and_only_of_the_job_that_runs() -> None:
+    with World(children=1) as world:
+        job, following = world.submit(), world.submit()
+        child = world.running(job)
+        child.report(12.5, "half of a quarter")
+        world.turn()
+        assert job.told[-1] == ("progressed", (12.5, "half of a quarter"))
+        assert job.progress == (12.5, "half of a quarter")
+        child.succeed()
+        child.report(99.0, "late", job=job.number)
+        world.turn()
+        assert job.outcome == "succeeded"
+        assert following.progress is None

@@ -32,6 +32,7 @@ from celery_workerpool.process.messages import (
     Boot,
     Done,
     Failed,
+    Progress,
     Ready,
     Reply,
     Run,
@@ -160,6 +161,11 @@ class FakeChild:
     def fail(self, failure: RemoteFailure | None = None, *, leaving: bool = False) -> None:
         failure = failure or RemoteFailure("builtins", "ValueError", (), "ValueError()", "")
         self._send(Failed(self._take_job(), failure, None, leaving))
+
+    def report(self, percent: float, message: str, *, job: int | None = None) -> None:
+        """Say how far its job is, or another."""
+        self.listen()
+        self._send(Progress(job if job is not None else self.job or 0, percent, message))
 
     def answer_to(self, job: int, value: object = None) -> None:
         """Reply to a job, whether it has it or not."""
@@ -372,6 +378,9 @@ class RecordedJob(Job):
     def started(self, pid: int, job_number: int, now: float) -> None:
         self.pid = pid
         self._note("started", job_number)
+
+    def progressed(self, percent: float, message: str) -> None:
+        self._note("progressed", (percent, message))
 
     def succeeded(self, value: Any) -> None:
         self._note("succeeded", value)

@@ -201,7 +201,7 @@ def seconds(option: str, value: object) -> float | None:
     """
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, Real) or not value >= 0:
+    if isinstance(value, bool) or not isinstance(value, Real) or not float(value) >= 0:
         raise InvalidTaskError(option, value, "seconds, as a number of at least 0, or None")
     return float(value) or None
 

@@ -17,7 +17,7 @@ from celery_workerpool.adapter.handle import ChildPid, TaskHandle, bare_call, se
 from celery_workerpool.errors import InvalidTaskError
 from celery_workerpool.metrics import Ledger
 from celery_workerpool.types import Limits, Loss, LossCause, RemoteFailure
-from tests.support.fakes import World
+from tests.support.world import World
 
 LOSS = Loss(LossCause.EXITED, 7, -11, "signal 11 (SIGSEGV)")
 FAILURE = RemoteFailure("shop", "OutOfStock", ("tea",), "OutOfStock('tea')", "Traceback")

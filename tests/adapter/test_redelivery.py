@@ -1,4 +1,4 @@
-"""Messages that no child runs go back to the queue after a lost connection to Redis."""
+"""What becomes of messages after a lost connection to Redis: back to the queue, or settled."""
 
 from __future__ import annotations
 
@@ -13,49 +13,105 @@ from celery_workerpool.adapter.redelivery import Redelivery
 class RedisChannel:
     """A kombu channel that has delivered some messages and settled others."""
 
-    def __init__(self, delivered: set[str], dirty: set[str] | None = None) -> None:
+    def __init__(self, *delivered: str, settled: str = "", breaks_at: int = -1) -> None:
         self.do_restore = True
         self.restored: list[str] = []
+        self.acknowledged: list[str] = []
         self.qos = SimpleNamespace(
             _delivered=dict.fromkeys(delivered),
-            _dirty=dirty or set(),
-            restore_by_tag=self.restored.append,
+            _dirty={settled},
+            restore_by_tag=self._restore,
         )
+        self._breaks_at = breaks_at
+
+    def basic_ack(self, tag: str) -> None:
+        self.acknowledged.append(tag)
+
+    def _restore(self, tag: str) -> None:
+        if len(self.restored) == self._breaks_at:
+            raise ConnectionError("lost again")
+        self.restored.append(tag)
 
 
 def connection(*channels: object) -> SimpleNamespace:
     return SimpleNamespace(transport=SimpleNamespace(channels=list(channels)))
 
 
-@pytest.fixture
-def _running(monkeypatch: pytest.MonkeyPatch) -> None:
-    request = SimpleNamespace(message=SimpleNamespace(delivery_tag="running"))
+def running(
+    monkeypatch: pytest.MonkeyPatch, *, acknowledged: bool = False, cancelled: bool = False
+) -> SimpleNamespace:
+    """The one request whose task a child is running."""
+    request = SimpleNamespace(
+        message=SimpleNamespace(delivery_tag="running", channel=None),
+        acknowledged=acknowledged,
+        _already_cancelled=cancelled,
+    )
     monkeypatch.setattr(worker_state, "active_requests", [request])
+    return request
 
 
-@pytest.mark.usefixtures("_running")
-def test_only_what_waits_goes_back_and_with_the_next_connection() -> None:
+def test_only_what_nobody_runs_goes_back_and_with_the_next_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    running(monkeypatch)
     redelivery = Redelivery()
-    broken = RedisChannel({"running", "waiting", "settled"}, {"settled"})
-    other = RedisChannel({"elsewhere"})
+    broken = RedisChannel("running", "waiting", "settled", settled="settled")
+    other = RedisChannel("elsewhere")
     redelivery.connection_lost(connection(broken, other))
     assert (broken.do_restore, other.do_restore) == (False, False), "kombu must not try"
     assert broken.restored == []
-    fresh = RedisChannel(set())
+    fresh = RedisChannel()
     redelivery.connected(fresh)
     assert sorted(fresh.restored) == ["elsewhere", "waiting"]
-    later = RedisChannel(set())
+    later = RedisChannel()
     redelivery.connected(later)
     assert later.restored == [], "each goes back once"
 
 
-def test_a_connection_that_is_lost_again_before_the_next_adds_to_what_goes_back() -> None:
+@pytest.mark.parametrize("acknowledged", [True, False], ids=["acknowledged", "not yet"])
+def test_a_running_task_settles_its_message_on_the_new_connection(
+    acknowledged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = running(monkeypatch)
     redelivery = Redelivery()
-    redelivery.connection_lost(connection(RedisChannel({"first"})))
-    redelivery.connection_lost(connection(RedisChannel({"second"})))
-    fresh = RedisChannel(set())
+    redelivery.connection_lost(connection(RedisChannel("running")))
+    request.acknowledged = acknowledged  # It may have ended while there was no connection.
+    fresh = RedisChannel()
+    redelivery.connected(fresh)
+    assert request.message.channel is fresh
+    assert fresh.acknowledged == (["running"] if acknowledged else [])
+    assert fresh.restored == []
+
+
+def test_a_running_task_that_celery_has_cancelled_goes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    running(monkeypatch, cancelled=True)
+    redelivery = Redelivery()
+    redelivery.connection_lost(connection(RedisChannel("running")))
+    fresh = RedisChannel()
+    redelivery.connected(fresh)
+    assert fresh.restored == ["running"]
+
+
+def test_losses_before_the_next_connection_add_up() -> None:
+    redelivery = Redelivery()
+    redelivery.connection_lost(connection(RedisChannel("first")))
+    redelivery.connection_lost(connection(RedisChannel("second")))
+    fresh = RedisChannel()
     redelivery.connected(fresh)
     assert sorted(fresh.restored) == ["first", "second"]
+
+
+def test_a_connection_that_breaks_meanwhile_loses_none() -> None:
+    redelivery = Redelivery()
+    redelivery.connection_lost(connection(RedisChannel("a", "b", "c")))
+    short = RedisChannel(breaks_at=1)
+    with pytest.raises(ConnectionError):
+        redelivery.connected(short)
+    fresh = RedisChannel()
+    redelivery.connected(fresh)
+    assert sorted(short.restored + fresh.restored) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(

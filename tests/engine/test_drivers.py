@@ -12,8 +12,8 @@ from kombu.asynchronous import Hub
 
 from celery_workerpool.engine.drivers import Driver, HubDriver, PollDriver, ThreadDriver
 from celery_workerpool.engine.jobs import JobState
-from tests.support.fakes import World
 from tests.support.waiting import wait_until
+from tests.support.world import World
 
 pytestmark = pytest.mark.usefixtures("leak_check")
 

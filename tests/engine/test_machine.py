@@ -18,7 +18,8 @@ from hypothesis.stateful import (
 
 from celery_workerpool.engine.jobs import JobState
 from celery_workerpool.types import MemoryLimits, WorkerState
-from tests.support.fakes import MIB, FakeChild, RecordedJob, World
+from tests.support.fakes import MIB, FakeChild
+from tests.support.world import RecordedJob, World
 
 CHOICE = st.integers(0, 2**16)
 LIMITS = st.none() | st.sampled_from([0.5, 3.0, 20.0])

@@ -6,7 +6,8 @@ import pytest
 
 from celery_workerpool.engine.jobs import JobState
 from celery_workerpool.types import LossCause, MemoryLimits, WorkerState
-from tests.support.fakes import MIB, FakeChild, RecordedJob, World
+from tests.support.fakes import MIB, FakeChild
+from tests.support.world import RecordedJob, World
 
 
 def leave(world: World) -> list[FakeChild]:

@@ -8,7 +8,8 @@ import socket
 import pytest
 
 from celery_workerpool.types import MemoryLimits, WorkerState
-from tests.support.fakes import MIB, World
+from tests.support.fakes import MIB
+from tests.support.world import World
 
 
 def test_children_become_idle_when_they_are_ready() -> None:

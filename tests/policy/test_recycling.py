@@ -46,7 +46,7 @@ def test_a_decision_says_why() -> None:
     busy=st.booleans(),
     age=st.floats(0.0, 1e6),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_the_limit_is_strict_and_never_early(
     max_tasks: int, done: int, busy: bool, age: float
 ) -> None:

@@ -36,7 +36,7 @@ def test_a_decision_says_why() -> None:
 
 
 @given(st.integers(0, 20), st.integers(0, 20), CENSUSES)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_it_never_starts_and_retires_at_once_and_retires_only_idle_ones(
     target: int, replacements: int, census: Census
 ) -> None:
@@ -48,7 +48,7 @@ def test_it_never_starts_and_retires_at_once_and_retires_only_idle_ones(
 
 
 @given(st.integers(0, 20), st.integers(0, 5), CENSUSES)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_it_converges_when_children_come_idle(
     target: int, replacements: int, census: Census
 ) -> None:

@@ -124,7 +124,7 @@ def test_a_broken_reply_hurts_its_task_alone(tag: int, payload: bytes) -> None:
 
 
 @given(st.integers(0, 255), st.binary(max_size=60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_no_bytes_make_the_pool_raise(tag: int, payload: bytes) -> None:
     decode_reply(tag, 5, payload)
 

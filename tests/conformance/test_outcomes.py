@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tools.conformance.outcomes import Verdict, read
-from tools.conformance.suite import module_of
+from tools.conformance.suite import module_of, modules
 
 TEST = "t/integration/test_tasks.py::test_tasks::test_retry"
 
@@ -70,3 +70,9 @@ def test_the_workers_say_which_pool_they_have() -> None:
 
 def test_results_are_grouped_by_module() -> None:
     assert module_of(TEST) == "test_tasks"
+
+
+def test_tests_that_spoil_their_process_are_run_apart() -> None:
+    parts = [part.paths for part in modules().parts()]
+    assert ("t/integration/test_worker.py",) in parts
+    assert sorted(path for part in parts for path in part) == sorted(modules().paths)

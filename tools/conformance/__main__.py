@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bench = Bench(source(), CACHE / "logs", options.broker, _Progress(console))
         return conformance(
             bench,
-            modules(quick=options.quick, keyword=options.select),
+            modules(quick=options.quick, slow=options.slow, keyword=options.select),
             options.pool,
             options.sessions or SESSIONS[options.broker],
             console,
@@ -101,6 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.conformance", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tasks and inspect only, as CI does")
     parser.add_argument(
+        "--slow", action="store_true", help="also the tests of canvas that take a minute or more"
+    )
+    parser.add_argument(
         "--pool",
         choices=("both", "workerpool", "prefork"),
         default="both",
@@ -125,4 +129,6 @@ def _positive(text: str) -> int:
 
 
 if __name__ == "__main__":
+    # Servers and pytest's processes are ended on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main())

@@ -19,8 +19,10 @@ from .outcomes import Run, read
 from .source import ROOT
 from .suite import Selection
 
-#: Seconds for a whole run; Celery's own bounds for single tests are far lower.
+#: Seconds for a run of pytest; Celery's own bounds for single tests are far lower.
 RUN_TIMEOUT = 1800.0
+#: pytest's exit code for that.
+NOTHING_SELECTED = 5
 #: Seconds between two looks at how far a run is.
 LOOK_EVERY = 1.0
 #: What the suite uses; nothing else that happens to be installed has a say.
@@ -86,12 +88,16 @@ class Bench:
         record = self.logs / f"{pool.name}{label}.jsonl"
         log = self.logs / f"{pool.name}{label}.log"
         record.write_text("")
+        log.write_text("")
+        codes = set()
         with private_servers(self.broker, sessions) as servers:
-            code = self._pytest(pool, selection, servers, record, log)
+            for part in selection.parts():
+                codes.add(self._pytest(pool, part, servers, record, log))
         run = _read(record)
-        if code not in (0, 1) or not run.tests:
+        # A keyword may leave nothing of one part, but not of all.
+        if codes - {0, 1, NOTHING_SELECTED} or not run.tests:
             last = "\n".join(log.read_text(errors="replace").strip().splitlines()[-8:])
-            raise SuiteFailed(f"pytest ended with exit code {code}; see {log}\n{last}")
+            raise SuiteFailed(f"pytest ended with exit code {max(codes)}; see {log}\n{last}")
         if run.pools - {pool.implementation}:
             raise SuiteFailed(f"the tests of {pool.name} ran on {', '.join(sorted(run.pools))}")
         return run
@@ -102,12 +108,13 @@ class Bench:
         command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider"]
         command += [option for name in PLUGINS for option in ("-p", name)]
         command += ["-n", str(len(servers)), "--dist", "load", "--maxschedchunk", "1"]
+        command += [option for name in selection.without for option in ("--deselect", name)]
         if selection.keyword:
             command += ["-k", selection.keyword]
         environ = _environ(pool, servers, record)
         deadline = time.monotonic() + RUN_TIMEOUT
         with (
-            log.open("wb") as output,
+            log.open("ab") as output,
             _group([*command, *selection.paths], environ, self.source, output.fileno()) as process,
         ):
             while time.monotonic() < deadline:

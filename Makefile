@@ -37,7 +37,7 @@ format: $(VENV)/.test
 	$(BIN)/ruff format .
 
 conformance: $(VENV)/.test
-	$(RUN) $(BIN)/python -m tools.conformance $(ARGS)
+	$(BIN)/python -m tools.conformance $(ARGS)
 
 bench: $(VENV)/.test
 	$(RUN) $(BIN)/python -m benchmarks $(ARGS)

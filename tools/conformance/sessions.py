@@ -178,6 +178,10 @@ def private_servers(broker: str, sessions: int) -> Iterator[list[Servers]]:
 
 def _start(kind: Service, count: int, stack: contextlib.ExitStack) -> list[str]:
     try:
-        return [stack.enter_context(kind.start()) for _ in range(count)]
+        urls = [stack.enter_context(kind.start())]
     except ServiceUnavailable:
-        return [stack.enter_context(service(kind))]
+        urls = [stack.enter_context(service(kind))]  # Given by its URL, or installed now.
+    with contextlib.suppress(ServiceUnavailable):
+        while len(urls) < count:
+            urls.append(stack.enter_context(kind.start()))
+    return urls

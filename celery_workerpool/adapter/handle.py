@@ -100,7 +100,9 @@ class TaskHandle(Job):
         # The body is on its way in its encoded form, and the child decodes it. The decoded
         # arguments that Celery keeps beside it would travel as a second copy.
         name, task_id, request, *rest = self._args
-        request = {k: v for k, v in request.items() if k != "args" and k != "kwargs"}
+        request = request.copy()
+        request.pop("args", None)
+        request.pop("kwargs", None)
         return self._target, (name, task_id, request, *rest)
 
     def admitted(self) -> bool:
@@ -122,9 +124,12 @@ class TaskHandle(Job):
             hard, soft = self._request.time_limits or (None, None)
             task = self._request.task
             soft, hard = soft or task.soft_time_limit, hard or task.time_limit
+        default = self._default_limits
+        if not soft and not hard:
+            return default
         return Limits(
-            soft=seconds("soft time limit", soft or self._default_limits.soft),
-            hard=seconds("time limit", hard or self._default_limits.hard),
+            soft=seconds("soft time limit", soft or default.soft),
+            hard=seconds("time limit", hard or default.hard),
         )
 
     # ── what the engine tells ────────────────────────────────────────────────────────────

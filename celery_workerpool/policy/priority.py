@@ -35,10 +35,16 @@ def level(name: object, number: object, *, low_first: bool) -> float:
         return float(_named(name))
     if number is None:
         number = 0  # What Redis and RabbitMQ take it for; the first there, the last here.
-    if isinstance(number, bool) or not isinstance(number, Real) or not math.isfinite(number):
+    if type(number) is not int and not _is_finite(number):  # The check of an int is quick.
         raise InvalidTaskError("priority", number, "a number from 0 to 9, or None")
-    value = float(number)
+    value = float(number)  # type: ignore[arg-type]  # checked
     return value / _STEP if low_first else (9.0 - value) / _STEP
+
+
+def _is_finite(number: object) -> bool:
+    if isinstance(number, bool) or not isinstance(number, Real):
+        return False
+    return math.isfinite(number)
 
 
 def _named(name: object) -> TaskPriority:

@@ -32,6 +32,10 @@ class FrameReader:
 
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that ``data`` completes."""
+        if not self._partial and len(data) >= HEADER.size:
+            tag, job, length = HEADER.unpack_from(data)
+            if len(data) == HEADER.size + length:  # The rule: exactly one.
+                return [(tag, job, data[HEADER.size :])]
         source: bytes | bytearray = data
         if self._partial:
             self._partial += data

@@ -21,8 +21,7 @@ import io
 import pickle
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from ..errors import ResultNotPlain
 from ..types import RemoteFailure
@@ -32,15 +31,13 @@ HEADER = struct.Struct("!BQQ")
 BOOT, RUN, STOP, READY, DONE, FAILED, PROGRESS = range(1, 8)
 
 
-@dataclass(frozen=True, slots=True)
-class Boot:
+class Boot(NamedTuple):
     """What a fresh interpreter needs to become a child; already pickled."""
 
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """Call ``target(*args)``."""
 
     job: int
@@ -48,21 +45,18 @@ class Run:
     args: tuple[object, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(NamedTuple):
     """Finish and exit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """The child can take its first task."""
 
     pid: int
     rss: int  # bytes, at that moment
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """The call returned."""
 
     job: int
@@ -71,8 +65,7 @@ class Done:
     leaving: bool = False  # the child exits now and takes no other task
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """The call raised."""
 
     job: int
@@ -81,8 +74,7 @@ class Failed:
     leaving: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """The task says how far it is."""
 
     job: int
@@ -100,7 +92,7 @@ def encode(message: Request | Reply) -> bytes:
     Raises:
         Exception: whatever pickling the arguments raises.
     """
-    match message:
+    match message:  # The kinds that every task needs come first.
         case Run(job, target, args):
             return _frame(RUN, job, pickle.dumps((target, args), pickle.HIGHEST_PROTOCOL))
         case Done(job, value, rss, leaving):

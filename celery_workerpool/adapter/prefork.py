@@ -22,7 +22,7 @@ from .. import __version__
 from ..engine.drivers import HubDriver, PollDriver, ThreadDriver
 from ..engine.engine import Engine
 from ..engine.options import CrewOptions, EngineOptions
-from ..errors import InvalidTaskError
+from ..errors import InvalidTaskError, SettingsError
 from ..metrics import Ledger
 from ..policy import priority
 from ..process.launcher import Launcher
@@ -33,6 +33,7 @@ from .bootsteps import PoolStep
 from .eventsender import EventSender
 from .handle import TaskHandle, bare_call, seconds
 from .info import describe_pool, describe_status
+from .refusal import ConfigurationRefused
 from .runtime import CeleryRuntime
 from .shutdown import ShutdownWatch
 
@@ -54,7 +55,10 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
 
     def __init__(self, limit: int | None = None, *, app: Any = None, **options: Any) -> None:
         super().__init__(limit, app=app, **options)
-        self.settings = Settings.from_mapping(_lower_case(app.conf))
+        try:
+            self.settings = Settings.from_mapping(_lower_case(app.conf))
+        except SettingsError as exc:
+            raise ConfigurationRefused(exc) from None
         app.steps["consumer"].add(PoolStep)
         transport = app.connection_for_read().get_transport_cls()
         self._low_first = transport.driver_type == "redis"
@@ -188,8 +192,14 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         self._running.resize(self.num_processes + n)
 
     def shrink(self, n: int = 1) -> None:
-        """Let ``n`` children go: idle ones now, busy ones after their task."""
-        self._running.resize(max(0, self.num_processes - n))
+        """Let ``n`` children go: idle ones now, busy ones after their task.
+
+        Raises:
+            ValueError: there are fewer.
+        """
+        if n > self.num_processes:
+            raise ValueError(f"cannot shrink by {n}: the pool has {self.num_processes} children")
+        self._running.resize(self.num_processes - n)
 
     def restart(self) -> None:
         """Replace every child, without a dip in capacity."""

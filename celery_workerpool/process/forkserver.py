@@ -32,6 +32,7 @@ import signal
 import socket
 import stat
 import struct
+import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -51,6 +52,9 @@ FORKED, EXITED, REFUSED = 1, 2, 3
 #: Seconds between two looks at who the parent is. End of file is the rule; this is for the
 #: case that another process has inherited the other end of the connection.
 ORPHAN_CHECK = 0.5
+
+#: Seconds that a server may take to end its children and itself.
+CLOSE_TIMEOUT = 5.0
 
 #: Signals that a terminal or a service manager sends to a whole group; the pool decides.
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1)
@@ -180,9 +184,27 @@ class ForkServer:
         """End the server and every child it still has. Blocks until it is gone; idempotent."""
         if self._socket.fileno() == -1:
             return
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+        if not self._ends_within(CLOSE_TIMEOUT):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
         self._socket.close()
         with contextlib.suppress(ChildProcessError):  # Somebody's waitpid(-1) was faster.
             os.waitpid(self.pid, 0)
+
+    def _ends_within(self, seconds: float) -> bool:
+        """Whether the server closes its end of the connection, which it does by ending."""
+        poller = select.poll()
+        poller.register(self._socket, select.POLLIN)
+        deadline = time.monotonic() + seconds
+        while poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            try:
+                if not self._socket.recv(4096):
+                    return True
+            except OSError:
+                return True
+        return False
 
 
 def _event(kind: int, number: int, pid: int, status: int) -> Event:

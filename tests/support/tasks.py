@@ -120,3 +120,9 @@ def leave(exitcode: int) -> None:
 @shared_task(default_retry_delay=0, max_retries=2)
 def kill_self_with_retries() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@shared_task
+def append_time(path: str, line: str) -> None:
+    """The same as ``append``, with the time (seconds since the epoch)."""
+    append(path, f"{line} {time.time()}")

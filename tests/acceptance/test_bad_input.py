@@ -122,3 +122,15 @@ def test_messages_that_nobody_waits_for_are_rejected(make_worker: Workers) -> No
             told = [line for line in new.splitlines() if re.search("ERROR|CRITICAL|WARNING", line)]
             assert len(told) == 1, (name, told)
         _healthy(worker, children)
+
+
+def test_exceptions_that_end_other_pools_end_only_their_task(make_worker: Workers) -> None:
+    with make_worker(concurrency=2) as worker:
+        ends = {}
+        for name in ("MemoryError", "SystemExit", "KeyboardInterrupt", "GeneratorExit"):
+            result = worker.send("raises_builtin", name)
+            wait_until(result.ready, f"an end for {name}")
+            ends[name] = (result.state, repr(result.result))
+        assert {state for state, _ in ends.values()} == {states.FAILURE}, ends
+        assert "MemoryError" in ends["MemoryError"][1]
+        _healthy(worker, sorted(worker.children()))

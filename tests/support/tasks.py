@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import signal
 import subprocess
@@ -126,3 +127,9 @@ def kill_self_with_retries() -> None:
 def append_time(path: str, line: str) -> None:
     """The same as ``append``, with the time (seconds since the epoch)."""
     append(path, f"{line} {time.time()}")
+
+
+@shared_task
+def raises_builtin(name: str) -> None:
+    """Raise one of Python's own exceptions."""
+    raise getattr(builtins, name)("raised by the task")

@@ -85,8 +85,9 @@ class Bench:
             ServiceUnavailable: there is no such server.
         """
         self.logs.mkdir(parents=True, exist_ok=True)
-        record = self.logs / f"{pool.name}{label}.jsonl"
-        log = self.logs / f"{pool.name}{label}.log"
+        name = f"{self.broker}-{pool.name}{label}"
+        record = self.logs / f"{name}.jsonl"
+        log = self.logs / f"{name}.log"
         record.write_text("")
         log.write_text("")
         codes = set()

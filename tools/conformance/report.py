@@ -19,6 +19,8 @@ def show_table(console: Console, runs: dict[str, Run]) -> None:
     Celery grants its unsteady tests; ``seconds``: of all its tests, one after the other.
     """
     table = Table("module", "pool", "passed", "failed", "skipped", "tried again", "seconds")
+    for column in table.columns[:2]:
+        column.no_wrap, column.min_width = True, len("workerpool again")
     for column in table.columns[2:]:
         column.justify = "right"
     modules = dict.fromkeys(module_of(name) for run in runs.values() for name in run.tests)

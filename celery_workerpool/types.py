@@ -51,7 +51,7 @@ class LossCause(enum.Enum):
     EXITED = "exited"  # the child died of its own: crash, os._exit, somebody's kill -9
     TERMINATED = "terminated"  # ended because its submitter asked for it
     MEMORY = "memory"  # ended by the pool, over its memory limit
-    CHANNEL = "channel"  # alive, but its connection to the pool was closed from inside
+    CHANNEL = "channel"  # the task closed the child's connection to the pool
     SHUTDOWN = "shutdown"  # the pool was told to end at once
 
 
@@ -76,7 +76,7 @@ class Loss:
             case LossCause.MEMORY:
                 return f"Memory limit of {mebibytes(self.memory_limit)} exceeded: child killed"
             case LossCause.CHANNEL:
-                return "Worker closed its connection to the pool and was killed"
+                return "Worker lost its connection to the pool: the task closed it"
             case LossCause.SHUTDOWN:
                 return "Worker was killed by a cold shutdown"
             case _:

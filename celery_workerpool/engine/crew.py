@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds an idle child may take to leave: time for handlers of worker_process_shutdown.
 RETIRE_TIMEOUT = 30.0
+#: Seconds a child with a replacement is kept for the few tasks it may still run.
+SPARE_TIME = 5.0
 #: Seconds an idle child may live on after it closed its channel.
 CLOSED_TIMEOUT = 5.0
 
@@ -133,7 +135,20 @@ class Crew:
             step, reason = self._recycling.decide(worker.tasks_done, True, age)
             if step is Step.PREPARE:
                 worker.preparing = reason
+                self._keep_for_a_while(worker, now)
                 self.reconcile(now)
+
+    def spare(self, worker: Worker, now: float) -> None:
+        """Let a child go whose replacement has been ready for a while; a busy one stays."""
+        if worker.state is WorkerState.IDLE:
+            worker.spare_until = inf
+            self.retire(worker, f"{worker.tasks_done} tasks done, its replacement is ready", now)
+        else:
+            self._keep_for_a_while(worker, now)
+
+    def _keep_for_a_while(self, worker: Worker, now: float) -> None:
+        worker.spare_until = now + SPARE_TIME if worker.live else inf
+        self.note_deadline(worker.spare_until)
 
     def unburden(self, worker: Worker) -> None:
         """The child's task is over for the pool, whatever the child does."""

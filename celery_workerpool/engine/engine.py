@@ -267,6 +267,8 @@ class Engine:
                     self._soft_limit(worker)
                 if worker.hard_at <= now:
                     self._hard_limit(worker, now)
+                if worker.spare_until <= now:
+                    self._crew.spare(worker, now)
                 if worker.gone_by <= now:
                     self._read(worker, now)  # It may have become ready while nobody looked.
                 if worker.gone_by <= now:

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 
 from ..events import PoolEvent, WorkerError, WorkerExited, WorkerTerminated
+from ..process.channel import EX_CHANNEL
 from ..process.memory import OomWatch
 from ..types import Loss, LossCause, WorkerState
 from .worker import Worker
@@ -25,7 +26,7 @@ class LossReporter:
     def report(self, worker: Worker, exitcode: int | None, status: str, now: float) -> Loss:
         """How ``worker`` ended while it ran a task, at monotonic time ``now``."""
         return Loss(
-            cause=worker.ended_by or LossCause.EXITED,
+            cause=worker.ended_by or _cause(exitcode),
             pid=worker.pid,
             exitcode=exitcode,
             status=status,
@@ -34,6 +35,10 @@ class LossReporter:
             oom_killed=self._oom.struck() if exitcode == -signal.SIGKILL else False,
             memory_limit=self._memory_limit,
         )
+
+
+def _cause(exitcode: int | None) -> LossCause:
+    return LossCause.CHANNEL if exitcode == EX_CHANNEL else LossCause.EXITED
 
 
 def announce_end(worker: Worker, status: str, observe: Callable[[PoolEvent], None]) -> None:

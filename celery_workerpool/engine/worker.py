@@ -44,6 +44,8 @@ class Worker:
     over_limit_at_start: bool = False  # its memory limit is below what every child needs
     #: Why it will be replaced soon: its replacement is started, it goes on taking tasks.
     preparing: str = ""
+    #: When it is to go though it has tasks left: nobody wants them, and its replacement waits.
+    spare_until: float = inf
     #: Why it is to be replaced: it goes on until a replacement is ready.
     due: str = ""
     #: Why it takes no more tasks; it ends after the one it runs.
@@ -62,7 +64,7 @@ class Worker:
         return self.leaving not in ("", EXITED, CHANNEL_CLOSED)
 
     def next_deadline(self) -> float:
-        return min(self.soft_at, self.hard_at, self.gone_by)
+        return min(self.soft_at, self.hard_at, self.gone_by, self.spare_until)
 
     def signal(self, signum: int) -> None:
         """Signal the child; SIGKILL takes everything it has started along."""

@@ -14,6 +14,8 @@ from .messages import HEADER
 #: buffer that each read allocates stays below what malloc would map and unmap every time.
 READ_SIZE = 1 << 16
 
+#: Exit code of a child that lost its channel while it lived.
+EX_CHANNEL = 74  # EX_IOERR
 #: Linux queues what fits a page in one piece.
 OFFER_SIZE = 4096
 

@@ -13,14 +13,11 @@ from billiard.process import BaseProcess
 from billiard.util import set_pdeathsig
 
 from ..types import RemoteFailure
-from .channel import ChannelClosed, ChildChannel
+from .channel import EX_CHANNEL, ChannelClosed, ChildChannel
 from .interrupts import Interrupts
 from .memory import resident
 from .messages import RUN, Done, Failed, Progress, Ready, decode_request, encode
 from .reporting import Reporter, set_reporter
-
-#: Exit code of a child that lost its channel while it lived.
-EX_CHANNEL = 74  # EX_IOERR
 
 
 class Runtime(Protocol):

@@ -278,7 +278,8 @@ def test_a_channel_closed_by_a_task_decides_nothing_until_the_child_has_ended() 
         assert (job.outcome, child.alive) == ("", True)
         child.exit(74)
         world.get_ready()
-        assert job.loss.status == "exitcode 74"
+        assert job.loss.cause is LossCause.CHANNEL
+        assert "Worker lost its connection to the pool: the task closed it" in str(job.loss)
         assert world.states() == ["IDLE"]
 
 

@@ -224,10 +224,8 @@ class EngineMachine(RuleBasedStateMachine):
         world.assert_empty()
 
     def _has_its_size(self) -> bool:
-        """Two idle children, beside those whose replacement was started ahead of time."""
         workers = self.world.engine.workers()
-        staying = [worker for worker in workers if not worker.preparing]
-        return len(staying) == 2 and {worker.state for worker in workers} == {WorkerState.IDLE}
+        return [worker.state for worker in workers] == [WorkerState.IDLE] * 2
 
     def _play_until(self, condition: Callable[[], bool], description: str) -> None:
         for _ in range(300):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from celery_workerpool.engine.crew import SPARE_TIME
 from celery_workerpool.engine.jobs import JobState
 from celery_workerpool.types import LossCause, MemoryLimits, WorkerState
 from tests.support.fakes import MIB, FakeChild
@@ -195,6 +196,36 @@ def test_a_fast_child_is_replaced_ahead_of_its_last_task() -> None:
             world.running(job).succeed()
             world.turn()
         assert len(world.children) == 2
+
+
+def test_a_child_that_nobody_needs_any_more_goes_when_its_replacement_has_waited() -> None:
+    with World(children=1, max_tasks=2) as world:
+        old = world.child(0)
+        world.pass_time(0.1)
+        world.running(world.submit()).succeed()
+        world.get_ready()
+        last = world.submit()
+        world.get_ready()
+        assert world.states() == ["BUSY", "IDLE"]
+        world.pass_time(20.0)
+        assert world.states() == ["BUSY", "IDLE"], "a busy one stays"
+        world.running(last).succeed()
+        assert leave(world) == [old]
+
+
+def test_a_spare_child_does_not_stay_for_ever() -> None:
+    with World(children=1, max_tasks=100) as world:
+        old = world.child(0)
+        world.pass_time(1.0)
+        for _ in range(80):
+            world.running(world.submit()).succeed()
+            world.turn()
+        world.get_ready()
+        assert world.states() == ["IDLE", "IDLE"]
+        world.pass_time(SPARE_TIME)
+        assert leave(world) == [old]
+        world.pass_time(60.0)
+        assert world.states() == ["IDLE"]
 
 
 # ── memory ───────────────────────────────────────────────────────────────────────────────────

@@ -56,6 +56,7 @@ class Crew:
         self._nursery = Nursery(source, driver, overseer.on_server_readable)
         self._numbers = itertools.count(1)
         self._stopping = False
+        self._leaving_by = inf
         self._unsettled = False  # a child that comes idle may have to go
         #: Monotonic seconds; no deadline of a child or of this object comes earlier.
         self.next_deadline = inf
@@ -287,6 +288,8 @@ class Crew:
             )
         else:
             logger.warning("child pid:%s did not leave in time and is killed", worker.pid)
+        if worker.pid is None:
+            self._nursery.distrust(worker.server)
         self._give_up(worker, LossCause.SHUTDOWN, now)
 
     def _give_up(self, worker: Worker, cause: LossCause, now: float) -> None:
@@ -327,9 +330,18 @@ class Crew:
             self._give_up(worker, LossCause.EXITED, now)
         return orphans
 
+    @property
+    def leaving_by(self) -> float:
+        """Until when children may take to leave after :meth:`stop`; 0 when all are gone.
+
+        Each is killed when its own time is over, but a fork server that hangs tells nothing.
+        """
+        return self._leaving_by if self.workers else 0.0
+
     def stop(self, now: float) -> None:
         """Let every child go and start no more."""
         self._stopping = True
+        self._leaving_by = now + RETIRE_TIMEOUT + CLOSED_TIMEOUT
         self._nursery.rest()
         for worker in list(self.live()):
             self.retire(worker, "pool stops", now)

@@ -200,7 +200,7 @@ class Engine:
             between()
         with self:
             self._crew.stop(self._clock())
-        while self._crew.workers:
+        while self._crew.leaving_by > self._clock():
             driver.run_once(0.5)
             between()
         self._finish(driver)

@@ -80,6 +80,14 @@ class Nursery:
         """Start the next child from this process as it is now."""
         self._server = None  # The old one goes with its last child.
 
+    def distrust(self, server: ForkServer) -> None:
+        """A server has not started a child in its time: use another from now on."""
+        logger.error("fork server pid:%s does not start children and is replaced", server.pid)
+        if self._server is server:
+            self._server = None
+        if not server.has_forked:  # Else it has children at work, which would die with it.
+            server.kill()
+
     def lost(self, server: ForkServer, exc: ForkServerLost) -> None:
         """A server is dead, and with it its children."""
         logger.error("fork server pid:%s is gone (%s)", server.pid, exc)

@@ -43,6 +43,7 @@ from typing import NoReturn
 from billiard.util import _run_after_forkers
 
 from ..errors import ForkServerLost
+from .family import kill_family
 
 REQUEST = struct.Struct("!BII")  # operation, number, index
 REPLY = struct.Struct("!BIIi")  # event, number, pid, status
@@ -121,6 +122,7 @@ class ForkServer:
         self._socket = ours
         self._partial = b""
         self.children: set[int] = set()
+        self.has_forked = False
 
     def fileno(self) -> int:
         """Readable when :meth:`receive` has something to say."""
@@ -164,15 +166,22 @@ class ForkServer:
         data = self._partial + data
         whole = len(data) - len(data) % REPLY.size
         self._partial = data[whole:]
-        return [_event(*fields) for fields in REPLY.iter_unpack(data[:whole])]
+        events = [_event(*fields) for fields in REPLY.iter_unpack(data[:whole])]
+        self.has_forked = self.has_forked or any(isinstance(e, Forked) for e in events)
+        return events
 
     def signal(self, pid: int, signum: int) -> None:
         """Signal a child that is not reaped; SIGKILL takes everything it has started along."""
         if signum == signal.SIGKILL:
-            kill_group(pid)
+            kill_family(pid)
         else:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signum)
+
+    def kill(self) -> None:
+        """End the server at once, and with it its children; :meth:`receive` will tell."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
 
     def reap(self, number: int) -> None:
         """Let go of an exited child's pid: no signal will be sent to it any more."""
@@ -187,8 +196,7 @@ class ForkServer:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
         if not self._ends_within(CLOSE_TIMEOUT):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+            self.kill()
         self._socket.close()
         with contextlib.suppress(ChildProcessError):  # Somebody's waitpid(-1) was faster.
             os.waitpid(self.pid, 0)
@@ -220,16 +228,6 @@ def open_descriptors() -> frozenset[tuple[int, int]]:
         with contextlib.suppress(OSError):  # The folder's own descriptor is closed by now.
             found.add((int(name), os.fstat(int(name)).st_ino))
     return frozenset(found)
-
-
-def kill_group(pid: int, signum: int = signal.SIGKILL) -> None:
-    """Signal a child and everything in its process group; nothing happens if all are gone."""
-    try:
-        os.killpg(pid, signum)
-    except (ProcessLookupError, PermissionError):
-        # Not its group's leader yet, or (macOS) only zombies are left.
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signum)
 
 
 _FD_FOLDER = "/proc/self/fd" if Path("/proc/self/fd").exists() else "/dev/fd"
@@ -298,7 +296,7 @@ class _Server:
                 pass
         finally:
             for pid in self._alive:
-                kill_group(pid)
+                kill_family(pid)
             for pid in (*self._alive, *self._zombies.values()):
                 os.waitpid(pid, 0)  # Not every init cleans up after orphans.
         return 0
@@ -364,7 +362,7 @@ class _Server:
             how = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if how is None:
                 continue
-            kill_group(pid)  # Its descendants; it is a zombie, so the number is still its own.
+            kill_family(pid)  # Its descendants; it is a zombie, so the number is still its own.
             del self._alive[pid]
             self._zombies[number] = pid
             died_of_signal = how.si_code in (os.CLD_KILLED, os.CLD_DUMPED)

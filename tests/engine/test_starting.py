@@ -66,15 +66,47 @@ def test_a_child_that_became_ready_while_nobody_looked_lives() -> None:
 
 
 def test_a_child_that_is_overdue_before_it_has_a_pid_is_killed_when_it_gets_one() -> None:
-    with World(start_timeout=4.0) as world:
+    with World(children=1, start_timeout=4.0) as world:
         world.source.slow = True
-        world.engine.resize(1)
-        late = world.child(0)
+        world.engine.resize(2)
+        late = world.child(1)
         world.pass_time(4.0)
         assert late.alive  # There is nothing yet that could be signalled.
         late.server.tell_forked(late)
         world.turn()
         assert not late.alive
+
+
+def test_a_fork_server_that_never_forks_is_killed_and_replaced() -> None:
+    with World(start_timeout=4.0) as world:
+        world.source.slow = True
+        world.engine.resize(2)
+        (hung,) = world.source.servers
+        world.pass_time(4.0)
+        assert hung.lost
+        world.source.slow = False
+        world.pass_time(1.0)
+        world.get_ready()
+        assert world.states() == ["IDLE", "IDLE"]
+        assert len(world.source.servers) == 2
+
+
+def test_a_fork_server_that_forks_no_more_keeps_the_children_it_has() -> None:
+    with World(children=1, start_timeout=4.0) as world:
+        job = world.submit()
+        child = world.running(job)
+        world.source.slow = True
+        world.engine.resize(2)
+        world.pass_time(4.0)
+        world.source.slow = False
+        world.pass_time(1.0)
+        world.get_ready()
+        assert child.server is world.source.servers[0]
+        assert not child.server.lost
+        assert world.states().count("IDLE") == 1, "a new server has started the second child"
+        child.succeed()
+        world.turn()
+        assert job.outcome == "succeeded"
 
 
 def test_starts_that_fail_are_tried_again_ever_later(caplog: pytest.LogCaptureFixture) -> None:

@@ -41,8 +41,11 @@ def main(folder: Path, method: str, scene: str) -> None:
     engine = Engine(Launcher(runtime, spawn=method == "spawn"), options, driver)
     engine.resize(size)
     notes = [folder / f"grandchild{n}" for n in range(size)]
-    if scene in ("running", "stopped", "held"):
-        calls = [Call(victims.leave_grandchild_and_go_on, (str(n),), Limits()) for n in notes]
+    if scene in ("running", "stopped", "held", "sessions"):
+        leave = victims.leave_grandchild_and_go_on
+        if scene == "sessions":
+            leave = victims.leave_grandchild_of_its_own_session
+        calls = [Call(leave, (str(n),), Limits()) for n in notes]
         for call in calls:
             engine.submit(call)
         while not all(note.exists() and note.read_text() for note in notes):

@@ -299,3 +299,13 @@ def test_a_kill_by_the_kernel_is_told_apart(tmp_path: Path) -> None:
         pool.finish(call)
         assert call.loss is not None and call.loss.oom_killed is True
         assert str(call.loss).endswith(", killed by the kernel's OOM killer).")
+
+
+def test_a_grandchild_of_its_own_session_dies_with_a_killed_child(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    with Pool(1) as pool:
+        call = pool.submit(victims.leave_grandchild_of_its_own_session, str(note), hard=5.0)
+        pool.until(lambda: note.exists() and note.read_text(), "there is a grandchild")
+        pool.until(lambda: call.outcome, "the limit has come")
+        assert call.outcome == "hard limit"
+        pool.until(lambda: not is_running(int(note.read_text())), "the grandchild is gone")

@@ -32,6 +32,7 @@ from tests.support.worker import ROOT
         ("launching", "spawn"),
         ("stopped", "fork"),
         ("held", "fork"),
+        ("sessions", "fork"),
     ],
 )
 def test_nothing_outlives_a_killed_main_process(

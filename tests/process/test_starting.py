@@ -197,3 +197,23 @@ def test_a_stopped_child_is_killed_at_its_hard_limit(tmp_path: Path) -> None:
         assert (call.outcome, call.hard_limit) == ("hard limit", pytest.approx(0.3))
         pool.until(lambda: len(pool.ready()) == 1, "there is another child")
         pool.hold_all(tmp_path)
+
+
+class Hung(PlainRuntime):
+    """The first fork server never comes to its first fork."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def before_serving(self) -> None:
+        if not self._mark.exists():
+            self._mark.touch()
+            time.sleep(1000)
+
+
+def test_a_fork_server_that_hangs_is_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Pool(2, runtime=Hung(tmp_path / "mark"), start_timeout=1.0) as pool:
+        assert "does not start children and is replaced" in caplog.text
+        assert pool.run(abs, -3).value == 3

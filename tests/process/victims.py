@@ -319,3 +319,10 @@ def sleep_with_the_gil() -> None:
 def deaf() -> None:
     block_signals()
     threading.Event().wait()
+
+
+def leave_grandchild_of_its_own_session(path: str) -> None:
+    """A grandchild that no signal to the child's group reaches; its pid is in the file."""
+    program = f"import os; os.setsid(); open({path!r}, 'w').write(str(os.getpid())); import time"
+    subprocess.Popen([sys.executable, "-c", program + "; time.sleep(1000)"])
+    threading.Event().wait()

@@ -222,6 +222,7 @@ class FakeServer:
         self.children: set[int] = set()
         self.lost = False
         self.closed = False
+        self.has_forked = False
         self._source = source
         self._by_number: dict[int, FakeChild] = {}
         self._events: list[Forked | Exited] = []
@@ -248,7 +249,11 @@ class FakeServer:
         if self.lost:
             raise ForkServerLost("end of file")
         events, self._events = self._events, []
+        self.has_forked = self.has_forked or bool(events)
         return events
+
+    def kill(self) -> None:
+        self.lose()
 
     def signal(self, pid: int, signum: int) -> None:
         found = [child for child in self._by_number.values() if child.pid == pid]

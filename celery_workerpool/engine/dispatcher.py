@@ -96,6 +96,7 @@ class Dispatcher:
         job.worker = worker
         worker.job = job
         worker.job_started_at = now
+        worker.limits = limits
         if limits.soft is not None:
             worker.soft_at = now + limits.soft
             self._crew.note_deadline(worker.soft_at)

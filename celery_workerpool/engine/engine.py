@@ -319,13 +319,13 @@ class Engine:
         job.worker = worker.job = None
 
     def _soft_limit(self, worker: Worker) -> None:
-        worker.soft_at, limit = inf, worker.soft_at - worker.job_started_at
+        worker.soft_at = inf
         worker.interrupt()
         if worker.job is not None:
-            tell(worker.job.soft_limit_reached, limit)
+            tell(worker.job.soft_limit_reached, worker.limits.soft)
 
     def _hard_limit(self, worker: Worker, now: float) -> None:
-        job, limit = worker.job, worker.hard_at - worker.job_started_at
+        job, limit = worker.job, worker.limits.hard
         self._read(worker, now)  # The answer may have come just in time.
         if job is None or worker.job is not job:
             return

@@ -9,7 +9,7 @@ from math import inf
 from ..process.channel import Channel
 from ..process.forkserver import ForkServer
 from ..process.interrupts import SOFT_LIMIT
-from ..types import LossCause, WorkerState
+from ..types import Limits, LossCause, WorkerState
 from .jobs import Job
 
 #: Reasons to leave that are not the pool's.
@@ -36,6 +36,7 @@ class Worker:
     ready_at: float = inf
     job: Job | None = None
     job_started_at: float = inf
+    limits: Limits = Limits()  # of the task it runs, as they were given
     soft_at: float = inf
     hard_at: float = inf
     tasks_done: int = 0

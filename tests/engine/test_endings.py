@@ -45,6 +45,15 @@ def test_a_hard_limit_kills_the_child_tells_at_once_and_restores_capacity() -> N
         assert job.outcomes == [("hard_limit_reached", 3.0)]
 
 
+def test_a_limit_is_told_as_it_was_given_whatever_the_clock_shows() -> None:
+    with World(children=1) as world:
+        world.pass_time(1234.567)
+        job = world.submit(soft=0.3, hard=0.9)
+        world.running(job)
+        world.pass_time(1.0)
+        assert job.told[1:] == [("soft_limit_reached", 0.3), ("hard_limit_reached", 0.9)]
+
+
 def test_an_answer_just_in_time_beats_the_hard_limit() -> None:
     with World(children=1) as world:
         job = world.submit(hard=3.0)

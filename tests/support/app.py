@@ -11,10 +11,13 @@ from celery import Celery
 #: JSON object with the app's settings.
 CONF = "WORKERPOOL_TEST_CONF"
 
+#: Modules with tasks.
+TASKS = ["tests.support.tasks", "tests.support.endings", "tests.support.features"]
+
 
 def make_app(conf: dict[str, Any]) -> Celery:
-    """An app with these settings and the tasks of :mod:`tests.support.tasks`."""
-    app = Celery("workerpool-tests", set_as_current=False, include=["tests.support.tasks"])
+    """An app with these settings and the tasks of :data:`TASKS`."""
+    app = Celery("workerpool-tests", set_as_current=False, include=TASKS)
     app.conf.update(conf)
     app.loader.import_default_modules()
     return app

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from celery import Celery
+from celery.backends.redis import RedisBackend
 from celery.result import AsyncResult
 
 from .app import CONF, make_app
@@ -72,7 +73,7 @@ class CeleryWorker:
         self.app: Celery = make_app(self.conf)
         self._options = list(options)
         self._environ = dict(environ or {})
-        self._log = directory / f"worker-{self.tag[:8]}.log"
+        self.log_file = directory / f"worker-{self.tag[:8]}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     # ── life ─────────────────────────────────────────────────────────────────────────────
@@ -94,7 +95,7 @@ class CeleryWorker:
                 self.stop()
         finally:
             self._destroy()
-            self.app.close()
+            self._close_client()
         if exc_type is None:
             assert tagged(self.tag) == {}, "processes left behind"
 
@@ -113,7 +114,7 @@ class CeleryWorker:
         # Without mingle: it waits a second for neighbours, and there are none.
         command += ["-n", self.hostname, "--loglevel", "INFO", "--without-mingle", *self._options]
         starts = self.log.count(" ready.")
-        with self._log.open("ab") as log:
+        with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 env=environ,
@@ -152,6 +153,14 @@ class CeleryWorker:
         if self._process is not None:
             self._process.wait()
 
+    def _close_client(self) -> None:
+        """Close the sockets of this process; the garbage collector complains about open ones."""
+        backend = self.app.backend
+        if isinstance(backend, RedisBackend):
+            backend.result_consumer.stop()
+            backend.client.connection_pool.disconnect()
+        self.app.close()
+
     # ── looking at it ────────────────────────────────────────────────────────────────────
 
     @property
@@ -167,7 +176,7 @@ class CeleryWorker:
     @property
     def log(self) -> str:
         """What it has logged so far."""
-        return self._log.read_text(errors="replace") if self._log.exists() else ""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def wait_for_log(self, text: str, *, count: int = 1, timeout: float = PATIENCE) -> None:
         """Return as soon as the log holds ``text`` so many times."""
@@ -215,10 +224,33 @@ class CeleryWorker:
     # ── giving it work ───────────────────────────────────────────────────────────────────
 
     def task(self, name: str) -> Any:
-        """A task of :mod:`tests.support.tasks`, bound to this worker's app."""
-        return self.app.tasks[f"tests.support.tasks.{name}"]
+        """A task bound to this worker's app.
+
+        ``"add"`` is one of :mod:`tests.support.tasks`, ``"endings.late"`` one of
+        :mod:`tests.support.endings`.
+        """
+        name = name if "." in name else f"tasks.{name}"
+        return self.app.tasks[f"tests.support.{name}"]
 
     def send(self, name: str, *args: Any, **options: Any) -> AsyncResult:
         """Send a task with positional arguments; ``options`` are those of ``apply_async``."""
         result: AsyncResult = self.task(name).apply_async(args, **options)
         return result
+
+    def wait_until_idle(self) -> None:
+        """No task runs or waits in this worker; it hears of an end after the result is stored."""
+        for method in ("active", "reserved", "scheduled"):
+            wait_until(lambda method=method: not self.inspect(method), f"no task is {method}")
+
+    def queued(self) -> int:
+        """Messages that wait in the broker's queue, and are with no worker."""
+        with self.app.connection_for_read() as connection:
+            try:
+                answer = connection.default_channel.queue_declare(self.queue, passive=True)
+            except connection.channel_errors:  # Redis has no empty lists.
+                return 0
+            return int(answer.message_count)
+
+    def state(self, result: AsyncResult) -> str:
+        """What is stored now; the result itself remembers the first final state it saw."""
+        return str(self.app.AsyncResult(result.id).state)

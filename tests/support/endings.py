@@ -1,0 +1,129 @@
+"""Tasks that leave a line when they start and then end in the way they are told to."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from celery import shared_task
+from celery.exceptions import SoftTimeLimitExceeded
+
+#: Seconds; longer than any test waits. A task that is told to stay is ended by somebody else.
+FOREVER = 600.0
+
+
+def leave(path: str, line: str) -> None:
+    with Path(path).open("a") as file:
+        file.write(line + "\n")
+
+
+def run(path: str, how: str, name: str) -> str:
+    """Leave ``name`` in the file and end like this, but only the first time.
+
+    The second run of the same task, should there be one, returns.
+    """
+    leave(path, name)
+    if Path(path).read_text().splitlines().count(name) > 1:
+        return "second run"
+    match how:
+        case "signal 9":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "signal 11":
+            ctypes.string_at(0)
+        case "exitcode 3":
+            os._exit(3)
+        case "raise":
+            raise ValueError(name)
+        case "stay":
+            time.sleep(FOREVER)
+    return "first run"
+
+
+early = shared_task(name=f"{__name__}.early", acks_late=False)(run)
+late = shared_task(name=f"{__name__}.late", acks_late=True)(run)
+late_requeued = shared_task(
+    name=f"{__name__}.late_requeued", acks_late=True, reject_on_worker_lost=True
+)(run)
+#: Acknowledged only if it succeeds.
+late_kept = shared_task(
+    name=f"{__name__}.late_kept", acks_late=True, acks_on_failure_or_timeout=False
+)(run)
+late_kept_requeued = shared_task(
+    name=f"{__name__}.late_kept_requeued",
+    acks_late=True,
+    acks_on_failure_or_timeout=False,
+    reject_on_worker_lost=True,
+)(run)
+
+
+@shared_task
+def stay(path: str, name: str) -> None:
+    """Run until ended; the clean-up leaves a line, too."""
+    leave(path, f"start {name}")
+    try:
+        time.sleep(FOREVER)
+    finally:
+        leave(path, f"clean {name}")
+
+
+@shared_task
+def short(path: str, name: str, seconds: float) -> str:
+    """Run a moment; a line at the start and one at the end."""
+    leave(path, f"start {name}")
+    time.sleep(seconds)
+    leave(path, f"end {name}")
+    return name
+
+
+@shared_task
+def hold_the_gil() -> None:
+    """C code that never lets Python run, so no signal handler of Python's either."""
+    mutex = ctypes.create_string_buffer(64)
+    lock = ctypes.PyDLL(None).pthread_mutex_lock
+    lock(mutex)
+    lock(mutex)  # Waits for itself.
+
+
+@shared_task
+def stay_with_descendants(path: str) -> None:
+    """A child, and a grandchild in the background; their pids are left in the file."""
+    subprocess.Popen(["sh", "-c", f"sleep 600 & echo $$ $! >> {path}; wait"])
+    time.sleep(FOREVER)
+
+
+@shared_task(soft_time_limit=0.3)
+def soft_limited(path: str) -> None:
+    stay(path, "soft_limited")
+
+
+@shared_task(time_limit=0.5)
+def hard_limited(path: str) -> None:
+    stay(path, "hard_limited")
+
+
+@shared_task
+def tidy_up(path: str) -> str:
+    """Uses its soft limit as it is meant."""
+    leave(path, "start tidy_up")
+    try:
+        time.sleep(FOREVER)
+    except SoftTimeLimitExceeded:
+        return "tidied up"
+    return "never"
+
+
+@shared_task
+def hog(mebibytes: int, path: str | None = None, gate: str | None = None) -> int:
+    """Hold that much memory, until the file exists if one is named; the pid."""
+    memory: Any = bytearray(mebibytes * 2**20)
+    memory[:: 2**12] = b"x" * len(memory[:: 2**12])  # Touch every page.
+    if path is not None:
+        leave(path, "start hog")
+    while gate is not None and not Path(gate).exists():
+        time.sleep(0.01)
+    return os.getpid()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
 from ..process.channel import Channel
@@ -36,7 +36,7 @@ class Worker:
     ready_at: float = inf
     job: Job | None = None
     job_started_at: float = inf
-    limits: Limits = Limits()  # of the task it runs, as they were given
+    limits: Limits = field(default_factory=Limits)  # of the task it runs, as they were given
     soft_at: float = inf
     hard_at: float = inf
     tasks_done: int = 0

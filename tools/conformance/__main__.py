@@ -78,7 +78,7 @@ def _judge(bench: Bench, runs: dict[str, Run], console: Console, workerpool: Poo
             bench.run(one, Selection(names), sessions=1, label="-again")
             for one in (workerpool, PREFORK)
         ]
-        show_table(console, {f"{workerpool.name} again": again[0], "prefork again": again[1]})
+        show_table(console, {workerpool.name: again[0], PREFORK.name: again[1]})
         return again[0], again[1]
 
     judgement = judge(suspects(ours, prefork), prefork, run_both)

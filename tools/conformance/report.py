@@ -15,14 +15,12 @@ from .suite import module_of
 def show_table(console: Console, runs: dict[str, Run]) -> None:
     """One line for each module and pool.
 
-    ``tried again``: tests that passed or failed only after more than one of the attempts that
+    ``retried``: tests that passed or failed only after more than one of the attempts that
     Celery grants its unsteady tests; ``seconds``: of all its tests, one after the other.
     """
-    table = Table("module", "pool", "passed", "failed", "skipped", "tried again", "seconds")
-    for column in table.columns[:2]:
-        column.no_wrap, column.min_width = True, len("workerpool again")
-    for column in table.columns[2:]:
-        column.justify = "right"
+    table = Table("module", "pool")
+    for name in ("passed", "failed", "skipped", "retried", "seconds"):
+        table.add_column(name, justify="right")
     modules = dict.fromkeys(module_of(name) for run in runs.values() for name in run.tests)
     for module in modules:
         for pool, run in runs.items():

@@ -97,13 +97,13 @@ def test_the_autoscaler_grows_and_shrinks_the_pool(
 ) -> None:
     environ = {"AUTOSCALE_KEEPALIVE": "1"}  # seconds of rest before the next smaller size
     with make_worker(options=["--autoscale=4,1"], environ=environ) as worker:
-        assert len(worker.children()) == 1
+        worker.wait_for_children(1)
         _hold(worker, trace, 4)
         assert len(worker.children()) == 4
         refused = worker.control("pool_grow", 1)
         assert "not supported with autoscale" in refused["error"]
         trace.open_gate()
-        wait_until(lambda: len(worker.children()) == 1, "back at the minimum")
+        worker.wait_for_children(1)
         assert worker.send("add", 1, 2).get(timeout=30) == 3
         assert worker.control("autoscale", 3, 2) == {"ok": "autoscale now max=3 min=2"}
-        wait_until(lambda: len(worker.children()) == 2, "the new minimum")
+        worker.wait_for_children(2)

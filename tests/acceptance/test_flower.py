@@ -83,6 +83,7 @@ def test_the_worker_page_shows_the_pool_and_its_buttons_work(
         running = worker.send("trace_and_wait", trace.path, "run", trace.gate)
         trace.wait_for("run")
         page = Page(browser, url)
+        worker.wait_for_children(2)
         page.open(f"worker/{worker.hostname}")
         page.press("worker-refresh")
         page.open(f"worker/{worker.hostname}")
@@ -94,12 +95,12 @@ def test_the_worker_page_shows_the_pool_and_its_buttons_work(
         assert re.match(r"BUSY, tests\.support\.tasks\.trace_and_wait\[\S+\] for ", children[0])
         assert re.search(r", pid \d+, [\d.]+ MiB resident, 0 tasks done, \d+ s old$", children[0])
         assert children[1].startswith("IDLE, pid ")
-        before = worker.children()
+        before = worker.wait_for_children(2)
 
         assert page.press("worker-pool-grow").startswith("Growing")
-        wait_until(lambda: len(worker.children()) == 3, "grown by one")
+        worker.wait_for_children(3)
         assert page.press("worker-pool-shrink").startswith("Shrinking")
-        wait_until(lambda: len(worker.children()) == 2, "shrunk by one")
+        worker.wait_for_children(2)
         page.screenshot("shrunk")
 
         page.press("worker-pool-restart")
@@ -122,7 +123,7 @@ def test_the_autoscale_range_is_applied(browser: Any, redis_url: str, tmp_path: 
         said = page.press("worker-pool-autoscale")
         page.screenshot("autoscale")
         assert said.startswith("Autoscaling")
-        wait_until(lambda: len(worker.children()) == 2, "the new minimum is kept")
+        worker.wait_for_children(2)
         assert worker.stats()["autoscaler"]["max"] == 5
 
 

@@ -93,12 +93,12 @@ def test_a_restart_takes_changed_modules(
     with make_worker(conf=conf, environ=environ) as worker:
         assert worker.app.send_task("changing_tasks.answer").get(timeout=30) == 1
         module.write_text(_CHANGING.format(answer=22))
-        before = worker.children()
+        before = worker.wait_for_children(2)
         assert worker.control("pool_restart") == {"ok": "reload started"}
         _wait_for_new_children(worker, before)
         assert worker.app.send_task("changing_tasks.answer").get(timeout=30) == 1
 
-        before = worker.children()
+        before = worker.wait_for_children(2)
         worker.control("pool_restart", modules=["changing_tasks"], reload=True)
         _wait_for_new_children(worker, before)
         assert worker.app.send_task("changing_tasks.answer").get(timeout=30) == 22
@@ -125,9 +125,9 @@ def _wait_for_new_children(worker: CeleryWorker, before: list[int]) -> None:
 
 def test_a_restart_must_be_allowed(make_worker: Workers) -> None:
     with make_worker() as worker:
-        before = worker.children()
+        before = worker.wait_for_children(2)
         assert "Pool restarts not enabled" in worker.control("pool_restart")["error"]
-        assert worker.children() == before
+        assert sorted(worker.children()) == before
 
 
 def test_limits_queues_and_the_end(make_worker: Workers, tmp_path: Path) -> None:

@@ -221,6 +221,12 @@ class CeleryWorker:
         pids: list[int] = self.stats()["pool"]["processes"]
         return [pid for pid in pids if is_running(pid)]
 
+    def wait_for_children(self, count: int) -> list[int]:
+        """Their pids, sorted, as soon as there are exactly so many."""
+        return wait_until(
+            lambda: len(pids := sorted(self.children())) == count and pids, f"{count} children"
+        )
+
     # ── giving it work ───────────────────────────────────────────────────────────────────
 
     def task(self, name: str) -> Any:

@@ -43,7 +43,18 @@ class EventSender:
         self._dispatcher = None
 
     def _flush(self) -> None:
-        with self._lock:
-            while self._kept and self._dispatcher is not None:
+        # Never waits for a lock: a signal handler that stops the worker may have interrupted
+        # the very code that holds it. What is kept goes with the next event.
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            while self._kept and self._dispatcher is not None and _is_free(self._dispatcher):
                 event, when = self._kept.popleft()
                 self._dispatcher.send(event.NAME, **event.to_fields(), timestamp=when)
+        finally:
+            self._lock.release()
+
+
+def _is_free(dispatcher: Any) -> bool:
+    """Whether nobody is sending: Celery's lock is not one that a thread may take twice."""
+    return not dispatcher.mutex.locked()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from celery_workerpool.adapter.eventsender import KEPT, EventSender
@@ -14,8 +15,11 @@ class Dispatcher:
     def __init__(self, groups: set[str]) -> None:
         self.groups = groups
         self.sent: list[tuple[str, dict[str, Any]]] = []
+        self.mutex = threading.Lock()
 
     def send(self, type: str, **fields: Any) -> None:
+        assert self.mutex.acquire(blocking=False), "a signal handler would wait for ever"
+        self.mutex.release()
         self.sent.append((type, fields))
 
 
@@ -41,6 +45,16 @@ def test_events_wait_for_a_connection_in_their_order() -> None:
     events.send(WorkerCreated(3, 3))
     events.connected(second)
     assert (numbers(first), numbers(second)) == ([1, 2], [3])
+
+
+def test_an_event_waits_when_a_signal_handler_interrupted_the_dispatcher() -> None:
+    events, dispatcher = EventSender(), Dispatcher(set())
+    events.connected(dispatcher)
+    with dispatcher.mutex:
+        events.send(WorkerCreated(1, 1))
+        assert dispatcher.sent == []
+    events.send(WorkerCreated(2, 2))
+    assert numbers(dispatcher) == [1, 2]
 
 
 def test_the_oldest_are_dropped_when_too_many_wait() -> None:

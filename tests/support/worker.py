@@ -202,9 +202,10 @@ class CeleryWorker:
 
     def inspect(self, method: str, *args: Any) -> Any:
         """One of Celery's inspect methods, answered by this worker."""
-        inspector = self.app.control.inspect([self.hostname], timeout=10.0)
+        inspector = self.app.control.inspect([self.hostname], timeout=5.0)
         inspector.limit = 1
-        answer = getattr(inspector, method)(*args)
+        # Redis drops what is asked in the moment before the worker listens; asking again is free.
+        answer = getattr(inspector, method)(*args) or getattr(inspector, method)(*args)
         assert answer, f"no answer to inspect {method}:\n{self.log}"
         return answer[self.hostname]
 

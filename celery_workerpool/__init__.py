@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import InvalidTaskError, MemoryLimitExceeded, SettingsError, WorkerPoolError
 from .process.reporting import report_progress
-from .types import TaskPriority, WorkerState
+from .types import TaskPriority, WorkerState, WorkerTaskType
 
 if TYPE_CHECKING:
     from .adapter.prefork import WorkerPool
@@ -19,6 +19,7 @@ __all__ = [
     "WorkerPool",
     "WorkerPoolError",
     "WorkerState",
+    "WorkerTaskType",
     "report_progress",
 ]
 

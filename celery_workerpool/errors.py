@@ -3,6 +3,10 @@
 WorkerPoolError
 ├── SettingsError          a setting is unknown, of the wrong type or out of range
 ├── InvalidTaskError       a task's own options cannot be understood; only that task fails
+│   └── MissingLibraryError  its task type needs an optional library that is not installed
+├── TaskDataError          what a task was given cannot be processed; trying again is no use
+│   └── PathRefused        a path leads out of the file roots, or to what is no regular file
+├── TaskCancelled          a handler saw that its task is not wanted any more and stopped
 ├── MemoryLimitExceeded    the task's child outgrew the memory limit and was killed
 ├── ResultNotPlain         a function sent a result that is no plain data
 └── ForkServerLost         the process that starts children is gone
@@ -39,6 +43,36 @@ class InvalidTaskError(WorkerPoolError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.option} = {self.value!r}: expected {self.expected}"
+
+
+class MissingLibraryError(InvalidTaskError):
+    """The task's type needs an optional library that is not installed; says how to get it."""
+
+    def __init__(self, task_type: str, library: str, extra: str) -> None:
+        super().__init__(task_type, library, extra)
+        self.library = library
+        self.extra = extra
+
+    def __str__(self) -> str:
+        return (
+            f"{self.option} needs {self.library}, which is not installed: "
+            f'pip install "celery_workerpool[{self.extra}]"'
+        )
+
+
+class TaskDataError(WorkerPoolError, ValueError):
+    """What a task was given cannot be processed: not an image, a wrong key, a file too large.
+
+    Permanent: the same task fails in the same way again.
+    """
+
+
+class PathRefused(TaskDataError):
+    """A path leads out of the file roots, or to something that is no regular file."""
+
+
+class TaskCancelled(WorkerPoolError):
+    """A handler saw that its task is not wanted any more, removed its output and stopped."""
 
 
 class MemoryLimitExceeded(WorkerPoolError):

@@ -19,6 +19,19 @@ class TaskPriority(enum.IntEnum):
     LOW = 3
 
 
+class WorkerTaskType(enum.StrEnum):
+    """What a task of the facade does; each value has a handler in ``handlers``."""
+
+    DATA_PROCESSING = "DATA_PROCESSING"
+    IMAGE_MANIPULATION = "IMAGE_MANIPULATION"
+    COMPRESSION = "COMPRESSION"
+    ENCRYPTION = "ENCRYPTION"
+    ANALYSIS = "ANALYSIS"
+    COMPUTATION = "COMPUTATION"
+    FILE_IO = "FILE_IO"
+    CUSTOM = "CUSTOM"
+
+
 class WorkerState(enum.Enum):
     """Where a child process is in its life; every change happens in ``engine.Worker``."""
 

@@ -1,0 +1,111 @@
+"""The parts that payload models are made of. Imports pydantic."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+from ..errors import PathRefused
+from .files import Files
+from .libraries import Library
+
+
+class Payload(BaseModel):
+    """Base of the payloads: every name also in camelCase, unknown names refused."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        loc_by_alias=False,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _know_every_name(cls, payload: Any) -> Any:
+        """Pydantic would say that a name is unknown, but not which name may be meant."""
+        if not isinstance(payload, Mapping):
+            return payload
+        known = {name for field in cls.model_fields for name in spellings(cls, field)}
+        for name in payload:
+            if name not in known:
+                fields = [field for field in cls.model_fields if field not in payload]
+                detail = {"name": name, "fields": list(cls.model_fields), "free": fields}
+                raise PydanticCustomError("unknown_field", "unknown field", detail)
+        return payload
+
+    def libraries(self) -> tuple[Library, ...]:
+        """What must be installed to run this payload."""
+        return ()
+
+
+def _confined(path: str, info: ValidationInfo, key: bool = False) -> str:
+    files = (info.context or {}).get("files", Files())
+    try:
+        files.locate(path, key=key)
+    except PathRefused as exc:
+        raise ValueError(f"a path that may be used: {exc}") from None
+    return path
+
+
+def _text(path: object) -> object:
+    # A path object would not survive the way to the worker.
+    return str(path) if hasattr(path, "__fspath__") else path
+
+
+#: A path that the settings allow; whether the file exists only the worker can know.
+FilePath = Annotated[str, BeforeValidator(_text), AfterValidator(_confined)]
+
+
+def one_of(field: str, *models: type[Payload], default: str | None = None) -> Any:
+    """The model whose ``field`` (a ``Literal``) has the value in the payload."""
+    values = [typing.get_args(model.model_fields[field].annotation) for model in models]
+    # The "=" tells a tag from a field where pydantic says which place is wrong.
+    tags = {value: f"{field}={group[0]}" for group in values for value in group}
+    names = spellings(models[0], field)
+
+    def tag(payload: Any) -> str | None:
+        if isinstance(payload, Mapping):
+            value = next((payload[name] for name in names if name in payload), default)
+        else:
+            value = getattr(payload, field, None)
+        return tags.get(value) if isinstance(value, str) else None
+
+    tagged = tuple(
+        Annotated[model, Tag(tags[group[0]])] for model, group in zip(models, values, strict=True)
+    )
+    choice = Discriminator(
+        tag,
+        custom_error_type="unknown_choice",
+        custom_error_message="unknown choice",
+        custom_error_context={"names": ",".join(names), "choices": ",".join(tags)},
+    )
+    return Annotated[typing.Union[tagged], choice]  # noqa: UP007  # made from a list
+
+
+def spellings(model: type[BaseModel], field: str) -> list[str]:
+    """The names that a payload may use for a field."""
+    info = model.model_fields[field]
+    alias = info.validation_alias
+    if isinstance(alias, AliasChoices):
+        return [name for name in alias.choices if isinstance(name, str)]
+    return [field, alias] if isinstance(alias, str) and alias != field else [field]

@@ -1,0 +1,65 @@
+"""Values of payloads as they may appear in messages, logs and events: short, one line."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from typing import Any
+
+LONGEST = 80
+#: Fields that hold what is to be worked on: of no use to a reader, large, and not for all eyes.
+CONTENT = frozenset({"data", "image", "key", "associated_data", "associatedData"})
+
+_short = reprlib.Repr()
+_short.maxlist = _short.maxtuple = _short.maxset = _short.maxdict = 4
+_short.maxstring = _short.maxother = LONGEST
+
+
+class Shown(str):
+    """A text that stands for a value in a message; its repr is itself."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str.__str__(self)
+
+
+NOTHING = Shown("nothing")
+HIDDEN = Shown("(hidden)")
+
+
+def shown(value: object) -> Shown:
+    """``value`` in at most a few words; the bytes of it never."""
+    if isinstance(value, bytes | bytearray):
+        return Shown(f"<{len(value)} bytes>")
+    return Shown(_cut(_short.repr(value)))
+
+
+def summarise(payload: object) -> str:
+    """A payload for the eyes of an operator, as ``argsrepr`` and logs should have it.
+
+    Paths and options are shown; what is to be worked on (``data`` and the like) is counted.
+    """
+    if not isinstance(payload, Mapping):
+        return _counted(payload)
+    parts = []
+    for name, value in payload.items():
+        hide = name in CONTENT and not (name == "image" and isinstance(value, str))
+        parts.append(f"{shown(name)}: {_counted(value) if hide else shown(value)}")
+    return _cut("{" + ", ".join(parts) + "}", 4 * LONGEST)
+
+
+def _counted(value: Any) -> str:
+    match value:
+        case bytes() | bytearray():
+            return f"<{len(value)} bytes>"
+        case str():
+            return f"<{len(value)} characters>"
+        case list() | tuple() | dict():
+            return f"<{len(value)} items>"
+        case _:
+            return f"<{type(value).__name__}>"
+
+
+def _cut(text: str, longest: int = LONGEST) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NotRequired, Self, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NotRequired, Self
 
 from pydantic import Field, model_validator
+from typing_extensions import TypedDict
 
 from ..types import WorkerTaskType
 from . import tables
 from .context import TaskContext
 from .libraries import POLARS, Library
-from .payload import FilePath, Payload, one_of
+from .payload import FilePath, Payload, one_of, wrong
 from .plain import plain
 from .registry import built_in
 from .table_steps import AggregateStep, AnyStep, FilterStep, GroupStep, MapStep, SortStep, Step
@@ -65,7 +66,7 @@ class Table(Payload):
         if (self.data is None) == (self.input is None):
             raise ValueError("either data or input")
         if self.input is not None and self.format is None and not tables.format_of(self.input):
-            raise ValueError("a format, because the name of input does not tell it")
+            raise wrong("input", "a name whose ending tells the format, or a format beside it")
         return self
 
     def libraries(self) -> tuple[Library, ...]:
@@ -80,6 +81,13 @@ class Collect(Table):
     """Read the rows, and nothing else."""
 
     operation: Literal["collect"] = "collect"
+
+    def libraries(self) -> tuple[Library, ...]:
+        return () if self.returned_as_they_are() is not None else (POLARS,)
+
+    def returned_as_they_are(self) -> list[Any] | None:
+        """The rows, where nothing is to be done to them that would need a table."""
+        return self.data if self.output is None else None
 
 
 class Filter(Table, FilterStep):
@@ -125,12 +133,27 @@ def process(payload: Table, ctx: TaskContext) -> Processed:
             of the columns do not allow what is asked for.
     """
     ctx.progress(0, "reading")
+    if isinstance(payload, Collect) and (rows := payload.returned_as_they_are()) is not None:
+        return _collected(payload, rows, ctx)
     if payload.input is not None:
         with tables.scan(ctx, payload.input, payload.format) as frame:
             return _finish(payload, _apply(payload, frame), ctx)
     frame = tables.from_rows(payload.data or []).lazy()
     with tables.explained():
         return _finish(payload, _apply(payload, frame), ctx)
+
+
+def _collected(payload: Table, rows: list[Any], ctx: TaskContext) -> Processed:
+    limit = len(rows) if payload.limit is None else payload.limit
+    records = bool(rows) and isinstance(rows[0], dict)
+    columns = {str(name): True for row in rows for name in row} if records else {tables.VALUE: True}
+    result: Processed = {
+        "data": plain(rows[:limit]),
+        "count": len(rows),
+        "columns": list(columns),
+        "truncated": len(rows) > limit,
+    }
+    return _labelled(payload, result, ctx)
 
 
 def _apply(payload: Table, frame: pl.LazyFrame) -> pl.LazyFrame:
@@ -165,6 +188,10 @@ def _finish(payload: Table, frame: pl.LazyFrame, ctx: TaskContext) -> Processed:
             count = tables.count(file, payload.output)
         result = {"data": [], "count": count, "columns": columns, "truncated": False}
         result |= {"output": payload.output, "bytes": size}
+    return _labelled(payload, result, ctx)
+
+
+def _labelled(payload: Table, result: Processed, ctx: TaskContext) -> Processed:
     if payload.iteration is not None:
         result["iteration"] = payload.iteration
     ctx.progress(100, "done")

@@ -58,7 +58,7 @@ class Payload(BaseModel):
         return ()
 
 
-def _confined(path: str, info: ValidationInfo, key: bool = False) -> str:
+def confined(path: str, info: ValidationInfo, key: bool = False) -> str:
     files = (info.context or {}).get("files", Files())
     try:
         files.locate(path, key=key)
@@ -68,12 +68,19 @@ def _confined(path: str, info: ValidationInfo, key: bool = False) -> str:
 
 
 def _text(path: object) -> object:
-    # A path object would not survive the way to the worker.
+    # Pydantic would take bytes for a text; a path object must not differ on its way.
+    if isinstance(path, bytes | bytearray):
+        raise ValueError("a path, not bytes")
     return str(path) if hasattr(path, "__fspath__") else path
 
 
+def wrong(field: str, expected: str) -> PydanticCustomError:
+    """For validators of a whole model: the error of one of its fields."""
+    return PydanticCustomError("wrong_field", "wrong", {"field": field, "expected": expected})
+
+
 #: A path that the settings allow; whether the file exists only the worker can know.
-FilePath = Annotated[str, BeforeValidator(_text), AfterValidator(_confined)]
+FilePath = Annotated[str, BeforeValidator(_text), AfterValidator(confined)]
 
 
 def one_of(field: str, *models: type[Payload], default: str | None = None) -> Any:

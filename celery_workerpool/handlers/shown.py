@@ -8,7 +8,8 @@ from typing import Any
 
 LONGEST = 80
 #: Fields that hold what is to be worked on: of no use to a reader, large, and not for all eyes.
-CONTENT = frozenset({"data", "image", "key", "associated_data", "associatedData"})
+CONTENT = frozenset({"data", "image", "args", "kwargs", "associated_data", "associatedData"})
+_SECRET = ("key", "password", "secret", "token")
 
 _short = reprlib.Repr()
 _short.maxlist = _short.maxtuple = _short.maxset = _short.maxdict = 4
@@ -35,17 +36,26 @@ def shown(value: object) -> Shown:
     return Shown(_cut(_short.repr(value)))
 
 
+def is_secret(name: object) -> bool:
+    """Whether a field of this name may hold what nobody should see."""
+    return isinstance(name, str) and name.lower().startswith(_SECRET)
+
+
 def summarise(payload: object) -> str:
     """A payload for the eyes of an operator, as ``argsrepr`` and logs should have it.
 
-    Paths and options are shown; what is to be worked on (``data`` and the like) is counted.
+    Paths and options are shown; what is to be worked on (``data`` and the like) is counted,
+    and keys are hidden.
     """
     if not isinstance(payload, Mapping):
         return _counted(payload)
     parts = []
     for name, value in payload.items():
-        hide = name in CONTENT and not (name == "image" and isinstance(value, str))
-        parts.append(f"{shown(name)}: {_counted(value) if hide else shown(value)}")
+        if is_secret(name):
+            value = HIDDEN
+        elif name in CONTENT and not (name == "image" and isinstance(value, str)):
+            value = Shown(_counted(value))
+        parts.append(f"{shown(name)}: {value if isinstance(value, Shown) else shown(value)}")
     return _cut("{" + ", ".join(parts) + "}", 4 * LONGEST)
 
 

@@ -12,7 +12,10 @@ from .context import TaskContext
 from .files import Files
 from .libraries import require
 from .registry import find
-from .shown import HIDDEN, NOTHING, Shown, shown
+from .shown import HIDDEN, NOTHING, Shown, is_secret, shown
+
+#: Fields of an ENCRYPTION payload that may be shown.
+_OPEN = {f"payload.{name}" for name in ("operation", "algorithm", "ttl", "input", "output")}
 
 
 def task_type(value: Any) -> WorkerTaskType:
@@ -66,6 +69,9 @@ def validate(
         model = entry.adapter.validate_python(dict(payload), context=context)
     except ValidationError as exc:
         error = _explain(exc.errors(include_url=False), payload)
+        if kind is WorkerTaskType.ENCRYPTION and error.option not in _OPEN:
+            # Whatever came may be a key in the wrong place.
+            error = InvalidTaskError(error.option, HIDDEN, error.expected)
     if error is not None:
         raise error  # Outside of the handler: pydantic's error would drag the payload along.
     if libraries:
@@ -92,7 +98,7 @@ def _explain(errors: list[Any], payload: Mapping[str, Any]) -> InvalidTaskError:
     detail = first.get("ctx", {})
     match first["type"]:
         case "unknown_field":
-            name = str(detail["name"])
+            name = str(detail["name"]) if not any(map(is_secret, names)) else "(hidden)"
             expected = f"one of {', '.join(detail['fields'])}{_close(name, detail['free'])}"
             return _invalid([*names, name], value.get(detail["name"]), expected)
         case "unknown_choice":
@@ -100,6 +106,9 @@ def _explain(errors: list[Any], payload: Mapping[str, Any]) -> InvalidTaskError:
             used = next((name for name in spellings if name in value), spellings[0])
             came = value.get(used, NOTHING)
             return _invalid([*names, used], came, _choice(came, detail["choices"].split(",")))
+        case "wrong_field":
+            used = detail["field"] if detail["field"] in value else _camel(detail["field"])
+            return _invalid([*names, used], value.get(used, NOTHING), detail["expected"])
         case "missing":
             return _invalid(names, NOTHING, "this field, which has no default")
         case "value_error":
@@ -130,7 +139,7 @@ def _walk(loc: tuple[Any, ...], payload: Any) -> tuple[list[str], Any]:
     return names, value
 
 
-def _camel(name: object) -> object:
+def _camel(name: object) -> str:
     head, *rest = str(name).split("_")
     return head + "".join(part.capitalize() for part in rest)
 
@@ -138,18 +147,22 @@ def _camel(name: object) -> object:
 def _came(names: list[str], value: object) -> Shown:
     if value is NOTHING:
         return NOTHING
-    # Somebody may have put a key where its name belongs.
-    if any(name.lower().startswith(("key", "password", "secret")) for name in names):
+    if any(map(is_secret, names)):
         return HIDDEN
     if isinstance(value, Mapping):
-        return Shown("{" + ", ".join(str(shown(name)) for name in value) + "}")
+        return Shown("{" + ", ".join(map(_name, value)) + "}")
     return shown(value)
+
+
+def _name(name: object) -> str:
+    return name if isinstance(name, str) and name.isidentifier() else shown(name)
 
 
 def _expectation(message: str) -> str:
     for opening in ("Input should be ", "Value should be "):
         if message.startswith(opening):
-            return message.removeprefix(opening)
+            expected = message.removeprefix(opening)
+            return f"a number {expected}" if expected.startswith(("greater", "less")) else expected
     return message[:1].lower() + message[1:]
 
 

@@ -243,6 +243,7 @@ def _primes(payload: PrimeSieve, ctx: TaskContext) -> Primes:
     meter = Meter(ctx, payload.limit + 1, "sieving")
     base = np.flatnonzero(_small(math.isqrt(payload.limit)))
     count = 0
+    largest: int | None = None
     kept: list[int] = []
     for low in range(0, payload.limit + 1, _BLOCK):
         high = min(low + _BLOCK, payload.limit + 1)
@@ -253,10 +254,10 @@ def _primes(payload: PrimeSieve, ctx: TaskContext) -> Primes:
             segment[first - low :: prime] = False
         found = np.flatnonzero(segment) + low
         count += len(found)
+        largest = int(found[-1]) if len(found) else largest
         if payload.keep:
             kept = (kept + found[-payload.keep :].tolist())[-payload.keep :]
         meter.advance(high - low)
-    largest = kept[-1] if kept else None
     return {"count": count, "largest": largest, "primes": kept}
 
 

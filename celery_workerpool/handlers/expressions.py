@@ -93,9 +93,10 @@ def parse(text: str, *, groups: bool = False) -> ast.expr:
 
 def columns(tree: ast.expr) -> list[str]:
     """The columns that an expression uses, in their order."""
-    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.expr)]
+    called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
     found = {}
-    for node in ast.walk(tree):
+    for node in sorted(nodes, key=lambda node: (node.lineno, node.col_offset)):
         if isinstance(node, ast.Name) and id(node) not in called:
             found[node.id] = True
         elif isinstance(node, ast.Call) and _name(node) == "col":

@@ -68,8 +68,7 @@ class Files:
             PathRefused: it lies outside of the roots, or is no path at all.
         """
         roots = self.key_roots if key else self.roots
-        if not path or "\0" in path:
-            raise PathRefused(f"{path!r} is no path of a file")
+        _check_text(path)
         start = roots[0] if roots else os.getcwd()
         try:
             real = os.path.realpath(os.path.join(start, path))
@@ -77,6 +76,17 @@ class Files:
             raise PathRefused(f"{path!r} is no path of a file: {exc}") from None
         _confine(path, real, roots)
         return real
+
+    def check(self, path: str, *, key: bool = False) -> None:
+        """Refuse what :meth:`locate` refuses, without looking at the disk where any path will do.
+
+        Raises:
+            PathRefused: as :meth:`locate`.
+        """
+        if (self.key_roots if key else self.roots) is None:
+            _check_text(path)
+        else:
+            self.locate(path, key=key)
 
     def open(self, path: str, *, key: bool = False) -> BinaryIO:
         """Open a regular file for reading, unbuffered as to the reader: ``read(n)`` is exact.
@@ -179,6 +189,11 @@ def _real_roots(setting: str, roots: Iterable[str] | None) -> tuple[str, ...] | 
         if not isinstance(root, str) or not os.path.isabs(root):
             raise SettingsError(setting, root, expected)
     return tuple(os.path.realpath(root) for root in given)
+
+
+def _check_text(path: str) -> None:
+    if not path or "\0" in path:
+        raise PathRefused(f"{path!r} is no path of a file")
 
 
 def _confine(path: str, real: str, roots: tuple[str, ...] | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias
 
 from typing_extensions import TypedDict
 
@@ -59,6 +59,10 @@ class Described(TypedDict):
     """Each column that holds numbers."""
     summary: str
     """The same in one line."""
+    histograms: NotRequired[dict[str, Histogram]]
+    """As of `histogram`, by column (`complex_analysis`)."""
+    correlation: NotRequired[list[list[float | None]]]
+    """As of `correlation`; empty with fewer than two columns (`complex_analysis`)."""
 
 
 class Correlated(TypedDict):
@@ -83,15 +87,6 @@ class Spread(TypedDict):
     """Each column that holds numbers."""
     summary: str
     """The same in one line."""
-
-
-class Everything(Described):
-    """What a `complex_analysis` returns, beside what `statistical` does."""
-
-    histograms: dict[str, Histogram]
-    """As of `histogram`, by column."""
-    correlation: list[list[float | None]]
-    """As of `correlation`; empty with fewer than two columns."""
 
 
 class Summary(TypedDict):

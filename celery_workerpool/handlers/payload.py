@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -45,9 +46,8 @@ class Payload(BaseModel):
         """Pydantic would say that a name is unknown, but not which name may be meant."""
         if not isinstance(payload, Mapping):
             return payload
-        known = {name for field in cls.model_fields for name in spellings(cls, field)}
         for name in payload:
-            if name not in known:
+            if name not in _known(cls):
                 fields = [field for field in cls.model_fields if field not in payload]
                 detail = {"name": name, "fields": list(cls.model_fields), "free": fields}
                 raise PydanticCustomError("unknown_field", "unknown field", detail)
@@ -61,7 +61,7 @@ class Payload(BaseModel):
 def confined(path: str, info: ValidationInfo, key: bool = False) -> str:
     files = (info.context or {}).get("files", Files())
     try:
-        files.locate(path, key=key)
+        files.check(path, key=key)
     except PathRefused as exc:
         raise ValueError(f"a path that may be used: {exc}") from None
     return path
@@ -107,6 +107,11 @@ def one_of(field: str, *models: type[Payload], default: str | None = None) -> An
         custom_error_context={"names": ",".join(names), "choices": ",".join(tags)},
     )
     return Annotated[typing.Union[tagged], choice]  # noqa: UP007  # made from a list
+
+
+@functools.cache
+def _known(model: type[BaseModel]) -> frozenset[str]:
+    return frozenset(name for field in model.model_fields for name in spellings(model, field))
 
 
 def spellings(model: type[BaseModel], field: str) -> list[str]:

@@ -20,7 +20,7 @@ from .libraries import PYDANTIC, require
 Run = Callable[[Any, TaskContext], Any]
 F = TypeVar("F", bound=Callable[..., Any])
 
-_BUILT_IN = {kind: f"{__package__}.{kind.value.lower()}" for kind in WorkerTaskType}
+_MODULES = {kind: f"{__package__}.{kind.value.lower()}" for kind in WorkerTaskType}
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Handler:
 
 
 _handlers: dict[WorkerTaskType, Handler] = {}
+_built_in: dict[WorkerTaskType, Handler] = {}
 _functions: dict[str, Callable[..., Any]] = {}
 
 
@@ -70,10 +71,10 @@ def handler(task_type: WorkerTaskType, *, payload: Any = None) -> Callable[[F], 
 
 
 def built_in(task_type: WorkerTaskType, *, payload: Any) -> Callable[[F], F]:
-    """As :func:`handler`, but never in place of another."""
+    """Let a function run all tasks of a type unless :func:`handler` named another."""
 
     def register(run: F) -> F:
-        _handlers.setdefault(task_type, Handler(task_type, run, payload))
+        _built_in[task_type] = Handler(task_type, run, payload)
         return run
 
     return register
@@ -100,10 +101,12 @@ def find(task_type: WorkerTaskType) -> Handler:
     Raises:
         MissingLibraryError: the built-in handler needs pydantic.
     """
-    if task_type not in _handlers:
+    if task_type in _handlers:
+        return _handlers[task_type]
+    if task_type not in _built_in:
         require(task_type, [PYDANTIC])
-        importlib.import_module(_BUILT_IN[task_type])
-    return _handlers[task_type]
+        importlib.import_module(_MODULES[task_type])
+    return _built_in[task_type]
 
 
 def load(modules: Iterable[str]) -> None:

@@ -69,7 +69,7 @@ def validate(
         model = entry.adapter.validate_python(dict(payload), context=context)
     except ValidationError as exc:
         error = _explain(exc.errors(include_url=False), payload)
-        if kind is WorkerTaskType.ENCRYPTION and error.option not in _OPEN:
+        if _may_be_a_key(kind, error):
             # Whatever came may be a key in the wrong place.
             error = InvalidTaskError(error.option, HIDDEN, error.expected)
     if error is not None:
@@ -89,6 +89,11 @@ def run(kind: WorkerTaskType, payload: object, ctx: TaskContext) -> Any:
     """
     model = validate(kind, payload, files=ctx.files, modules=ctx.modules)
     return find(kind).run(model, ctx)
+
+
+def _may_be_a_key(kind: WorkerTaskType, error: InvalidTaskError) -> bool:
+    hidden = kind is WorkerTaskType.ENCRYPTION and error.option not in _OPEN
+    return hidden and error.value is not NOTHING
 
 
 def _explain(errors: list[Any], payload: Mapping[str, Any]) -> InvalidTaskError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -10,7 +12,6 @@ from multiprocessing.process import AuthenticationString  # type: ignore[attr-de
 from typing import Protocol
 
 from billiard.process import BaseProcess
-from billiard.util import set_pdeathsig
 
 from ..types import RemoteFailure
 from .channel import EX_CHANNEL, ChannelClosed, ChildChannel
@@ -18,6 +19,8 @@ from .interrupts import Interrupts
 from .memory import resident
 from .messages import RUN, Done, Failed, Progress, Ready, decode_request, encode
 from .reporting import Reporter, set_reporter
+
+_PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 
 class Runtime(Protocol):
@@ -50,7 +53,7 @@ def become_child(sock: socket.socket, index: int, runtime: Runtime, method: str 
     """
     if os.getsid(0) != os.getpid():
         os.setsid()
-    set_pdeathsig(9)  # Should the fork server die, nobody could end this process.
+    _die_with_parent()  # Should the fork server die, nobody could end this process.
     child = ChildProcess(sock, index, runtime, method)
     exitcode: int = child._bootstrap()
     child.interrupts.exit_as_signalled()
@@ -184,6 +187,13 @@ class ChildLoop:
 
     def _memory(self) -> int | None:
         return resident(self._pid) if self._runtime.report_memory else None
+
+
+def _die_with_parent() -> None:
+    """Linux only; elsewhere a child finds its channel closed, after its task."""
+    if sys.platform == "linux":
+        # Not billiard's function: it compiles a C declaration in every process anew.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _exit_status(detail: object) -> int:

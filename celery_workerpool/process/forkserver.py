@@ -247,6 +247,7 @@ def _serve_and_exit(
         _let_go_of_inherited({connection.fileno()}, keep)
         _run_after_forkers()  # kombu's pools and Celery's producers forget their sockets.
         prepare()
+        gc.freeze()  # What that has left belongs to what children share, too.
         exitcode = _Server(connection, become).run()
     except BaseException:  # Nobody above will tell why.
         traceback.print_exc()

@@ -34,7 +34,7 @@ def test_no_child_runs_more_tasks_than_allowed(make_worker: Workers, limit: int)
 def test_a_child_over_its_memory_limit_goes_after_its_task(
     make_worker: Workers, tmp_path: Path
 ) -> None:
-    """Noticed while the task runs; so is one that was too short to be looked at."""
+    """Noticed while the task runs: afterwards its memory may have been given back already."""
     trace = Trace(tmp_path)
     conf = {
         "worker_max_memory_per_child": LIMIT,
@@ -48,10 +48,6 @@ def test_a_child_over_its_memory_limit_goes_after_its_task(
         trace.open_gate()
         hog = long.get(timeout=30)
         assert waits.get(timeout=30) != hog
-        short = worker.send("endings.hog", 200).get(timeout=30)
-        # Its memory was given back to the system before anybody looked: it may stay.
-        assert short != hog
-        assert worker.send("pid").get(timeout=30) != hog
         wait_until(lambda: hog not in worker.children(), "the hog has left")
 
 

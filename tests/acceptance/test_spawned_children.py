@@ -54,7 +54,7 @@ def test_the_life_of_spawned_children(make_worker: Workers, tmp_path: Path) -> N
         pids = [worker.send("pid").get(timeout=60) for _ in range(4)]
         assert pids[0] == pids[1] != pids[2] == pids[3]
         assert worker.send("features.squares", [2], "spawn").get(timeout=60) == [4]
-        worker.wait_for_log("INFO/ForkPoolWorker-1] Task tests.support.tasks.pid")
+        worker.wait_for_log("INFO/SpawnPoolWorker-1] Task tests.support.tasks.pid")
     lines = [line.split() for line in signals.read_text().splitlines()]
     begun = [int(pid) for signal, _, _, pid in lines if signal == "worker_process_init"]
     ended = [int(pid) for signal, _, _, pid in lines if signal == "worker_process_shutdown"]

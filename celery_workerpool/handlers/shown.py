@@ -33,7 +33,21 @@ def shown(value: object) -> Shown:
     """``value`` in at most a few words; the bytes of it never."""
     if isinstance(value, bytes | bytearray):
         return Shown(f"<{len(value)} bytes>")
-    return Shown(_cut(_short.repr(value)))
+    try:
+        return Shown(_cut(_short.repr(value)))
+    except ValueError:  # an integer of more digits than Python writes down
+        return Shown(f"<{type(value).__name__}>")
+
+
+def short(value: object) -> object:
+    """A value that an error may carry: itself where that is plain and short, else a text for it.
+
+    What is plain takes the way from a worker to its client unchanged.
+    """
+    plain = value is None or isinstance(value, bool | float)
+    plain = plain or (type(value) is int and abs(value) < 2**63)
+    plain = plain or (type(value) is str and len(value) < LONGEST - 2)
+    return value if plain else shown(value)
 
 
 def is_secret(name: object) -> bool:

@@ -12,7 +12,7 @@ from .context import TaskContext
 from .files import Files
 from .libraries import require
 from .registry import find
-from .shown import HIDDEN, NOTHING, Shown, is_secret, shown
+from .shown import HIDDEN, NOTHING, Shown, is_secret, short, shown
 
 #: Fields of an ENCRYPTION payload that may be shown.
 _OPEN = {f"payload.{name}" for name in ("operation", "algorithm", "ttl", "input", "output")}
@@ -28,7 +28,7 @@ def task_type(value: Any) -> WorkerTaskType:
         return WorkerTaskType(value)
     except ValueError:
         expected = _choice(value, [kind.value for kind in WorkerTaskType])
-        raise InvalidTaskError("type", shown(value), expected) from None
+        raise InvalidTaskError("type", short(value), expected) from None
 
 
 def validate(
@@ -60,7 +60,7 @@ def validate(
     if entry.adapter is None:
         return payload
     if not isinstance(payload, Mapping):
-        raise InvalidTaskError("payload", shown(payload), "an object with named fields")
+        raise InvalidTaskError("payload", short(payload), "an object with named fields")
     from pydantic import ValidationError
 
     context = {"files": files or Files(), "modules": tuple(modules)}
@@ -149,14 +149,14 @@ def _camel(name: object) -> str:
     return head + "".join(part.capitalize() for part in rest)
 
 
-def _came(names: list[str], value: object) -> Shown:
+def _came(names: list[str], value: object) -> object:
     if value is NOTHING:
         return NOTHING
     if any(map(is_secret, names)):
         return HIDDEN
     if isinstance(value, Mapping):
         return Shown("{" + ", ".join(map(_name, value)) + "}")
-    return shown(value)
+    return short(value)
 
 
 def _name(name: object) -> str:

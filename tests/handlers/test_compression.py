@@ -90,9 +90,7 @@ def test_the_same_input_gives_the_same_bytes(algorithm: str) -> None:
     assert first == second
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "low", "high"), [("gzip", 1, 9), ("lzma", 0, 6)]
-)
+@pytest.mark.parametrize(("algorithm", "low", "high"), [("gzip", 1, 9), ("lzma", 0, 6)])
 def test_levels(algorithm: str, low: int, high: int) -> None:
     data = " ".join(str(n * n % 10_007) for n in range(50_000)).encode()
     sizes = [compress(data=data, algorithm=algorithm, level=n)["bytes"] for n in (low, high)]

@@ -226,6 +226,18 @@ def test_the_error_does_not_drag_the_payload_along() -> None:
     assert caught.value.__cause__ is None
 
 
+def test_the_error_carries_plain_values_as_they_came() -> None:
+    for value in (5, None, True, "wide", 0.5):
+        with pytest.raises(InvalidTaskError) as caught:
+            validate(T.COMPRESSION, {"data": "x", "algorithm": value})
+        assert caught.value.value is value
+
+
+def test_a_number_that_python_does_not_write_down() -> None:
+    message = refusal(T.COMPRESSION, {"data": "x", "algorithm": 10**5000})
+    assert message.startswith("payload.algorithm = <int>: expected 'gzip'")
+
+
 def test_large_values_are_cut() -> None:
     message = refusal(T.DATA_PROCESSING, {"data": ["x" * 10_000] * 10_000 + [b"y"]})
     assert len(message) < 300

@@ -13,6 +13,7 @@ from ..types import WorkerTaskType
 from .context import Meter, TaskContext
 from .libraries import NUMPY, Library
 from .payload import Payload, one_of, wrong
+from .plain import plain
 from .registry import built_in
 
 if TYPE_CHECKING:
@@ -33,9 +34,9 @@ class Product(TypedDict):
     """Of the product."""
     trace: float | None
     """Sum of the diagonal, where the product is square."""
-    norm: float
-    """Square root of the sum of all squares."""
-    matrix: NotRequired[list[list[float]]]
+    norm: float | None
+    """Square root of the sum of all squares; `null` beyond the range of floats."""
+    matrix: NotRequired[list[list[float | None]]]
     """The product, where `a` and `b` were given."""
 
 
@@ -192,17 +193,20 @@ def _product(payload: MatrixProduct, ctx: TaskContext) -> Product:
     meter = Meter(ctx, len(a), "multiplying")
     product = np.empty((len(a), b.shape[1]))
     for row in range(0, len(a), _ROWS):
-        product[row : row + _ROWS] = a[row : row + _ROWS] @ b
+        with np.errstate(over="ignore", invalid="ignore"):
+            product[row : row + _ROWS] = a[row : row + _ROWS] @ b
         meter.advance(min(_ROWS, len(a) - row))
     rows, columns = product.shape
+    with np.errstate(over="ignore", invalid="ignore"):
+        trace, norm = float(product.trace()), float(np.linalg.norm(product))
     result: Product = {
         "rows": rows,
         "columns": columns,
-        "trace": float(product.trace()) if rows == columns else None,
-        "norm": float(np.linalg.norm(product)),
+        "trace": plain(trace) if rows == columns else None,
+        "norm": plain(norm),
     }
     if payload.a is not None:
-        result["matrix"] = product.tolist()
+        result["matrix"] = plain(product.tolist())
     return result
 
 

@@ -5,7 +5,7 @@ Guarantees, on Linux:
 - With roots set, nothing outside of them is read or written, whatever the path says: ``..``,
   absolute paths and symbolic links are resolved first, and what was opened is looked at again,
   so that a link exchanged in between gains nothing. Hard links cannot be told from files.
-- Only regular files are opened: no device, pipe or socket.
+- Only regular files are opened or replaced: no device, pipe or socket.
 - An output appears under its name when it is complete, in place of an older file of that name.
   Until then it has no name (or a hidden one, on file systems without ``O_TMPFILE``), and nothing
   is left of it after an error, a cancellation or the death of the process.
@@ -121,8 +121,7 @@ class Files:
             folder_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             _confine(path, os.path.join(_where(folder_fd), name), self.roots)
-            if _is_folder(name, folder_fd):
-                raise PathRefused(f"{path!r} is a folder")
+            _check_replaceable(path, name, folder_fd)
             with _explained(path):
                 draft = _Draft(folder_fd)
             try:
@@ -209,12 +208,14 @@ def _where(fd: int) -> str:
     return os.readlink(f"/proc/self/fd/{fd}")
 
 
-def _is_folder(name: str, folder_fd: int) -> bool:
+def _check_replaceable(path: str, name: str, folder_fd: int) -> None:
+    """An output takes the place of a file, but never of a folder, or of a device such as null."""
     try:
         found = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
     except OSError:
-        return False
-    return stat.S_ISDIR(found.st_mode)
+        return
+    if not stat.S_ISREG(found.st_mode):
+        raise PathRefused(f"{path!r} is there and is no regular file")
 
 
 @contextlib.contextmanager

@@ -123,7 +123,7 @@ class _Rows:
 
     def _lines(self) -> Iterator[str]:
         pending = 0
-        while line := self._text.readline(LONGEST_LINE):
+        while line := self._next():
             self._line += 1
             if len(line) == LONGEST_LINE:
                 raise TaskDataError(f"line {self._line} has more than {LONGEST_LINE} characters")
@@ -133,6 +133,12 @@ class _Rows:
                 pending = 0
             yield line
         self._meter.advance(pending)
+
+    def _next(self) -> str:
+        try:
+            return self._text.readline(LONGEST_LINE)
+        except UnicodeError as exc:  # no byte order mark, say: nothing to go on with
+            raise TaskDataError(f"the file is no {self._payload.encoding} text: {exc}") from None
 
     def _plain(self) -> Iterator[str]:
         for line in self._lines():

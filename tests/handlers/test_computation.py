@@ -25,6 +25,11 @@ def test_a_matrix_product() -> None:
     assert result["norm"] == pytest.approx(math.sqrt(1 + 16 + 9 + 64 + 25 + 144))
 
 
+def test_a_product_beyond_the_range_of_floats() -> None:
+    result = compute("matrix_product", a=[[1e300]], b=[[1e300]])
+    assert result == {"rows": 1, "columns": 1, "trace": None, "norm": None, "matrix": [[None]]}
+
+
 def test_random_matrices_depend_on_the_seed_alone() -> None:
     first, second, other = (compute("matrix_product", size=300, seed=s) for s in (1, 1, 2))
     assert first == second != other

@@ -91,6 +91,12 @@ def test_parse_to_a_file(tmp_path: Path) -> None:
     assert result["bytes"] == output.stat().st_size
 
 
+def test_a_file_that_is_no_text_of_that_encoding(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"no byte order mark")
+    with pytest.raises(TaskDataError, match="is no utf-16 text"):
+        io("parse", input=str(tmp_path / "f"), encoding="utf-16")
+
+
 def test_a_file_without_line_ends_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "blob"
     path.write_bytes(bytes(3 << 20))

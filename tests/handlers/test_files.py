@@ -143,6 +143,16 @@ def test_only_regular_files_are_opened(root: Path) -> None:
                 Files().open(str(root / name))
 
 
+def test_only_regular_files_are_replaced(root: Path) -> None:
+    os.mkfifo(root / "pipe")
+    (root / "loop").symlink_to(root / "loop")
+    for name in ("pipe", "loop"):
+        with pytest.raises(TaskDataError), Files().output(str(root / name)):
+            raise AssertionError("opened for writing")
+    assert stat.S_ISFIFO((root / "pipe").lstat().st_mode)
+    assert sorted(os.listdir(root)) == ["inside.txt", "loop", "pipe"]
+
+
 def test_what_is_not_there_is_said(root: Path) -> None:
     with pytest.raises(TaskDataError, match=r"'absent.txt' does not exist"):
         Files.within([str(root)]).open("absent.txt")
@@ -153,7 +163,10 @@ def test_what_is_not_there_is_said(root: Path) -> None:
         Files.within([str(root)]).output("no/folder.txt"),
     ):
         raise AssertionError
-    with pytest.raises(PathRefused, match="is a folder"), Files().output(str(root)):
+    with (
+        pytest.raises(PathRefused, match="is there and is no regular file"),
+        Files().output(str(root)),
+    ):
         raise AssertionError
 
 

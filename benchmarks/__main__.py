@@ -21,13 +21,16 @@ from .report import Machine, lines, markdown, table, write_json, write_markdown
 from .run import Plan, run_all
 from .scenarios import SCENARIOS
 
+#: Columns, where the output is no terminal.
+WIDTH = 130
+
 _BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Measure and report; the exit code."""
     options = parse(argv)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     if options.list:
         for scenario in SCENARIOS:
             console.print(f"[bold]{scenario.name}[/bold]: {scenario.method}", highlight=False)

@@ -128,7 +128,9 @@ def table(found: Sequence[Line]) -> Table:
     """For the terminal."""
     shown = Table(title="This pool beside prefork, and a pool that runs nothing")
     for heading in _HEADINGS:
-        shown.add_column(heading, justify="left" if heading in ("", "broker") else "right")
+        shown.add_column(
+            heading, justify="left" if heading in ("", "broker") else "right", no_wrap=not heading
+        )
     scenario = ""
     for line in found:
         if line.scenario != scenario:
@@ -144,8 +146,12 @@ def markdown(found: Sequence[Line], machine: Machine) -> str:
     parts = [f"Measured {machine}. Medians over the rounds."]
     for title in dict.fromkeys(line.title for line in found):
         own = [line for line in found if line.title == title]
-        parts.append(f"### {title}\n\n{own[0].rounds} rounds.\n\n{_markdown_table(own)}")
+        parts.append(f"### {title}\n\n{_rounds(own[0].rounds)}.\n\n{_markdown_table(own)}")
     return "\n\n".join(parts)
+
+
+def _rounds(number: int) -> str:
+    return "1 round" if number == 1 else f"{number} rounds"
 
 
 def _markdown_table(found: Sequence[Line]) -> str:

@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 
 from ..model import Broker, Measure, Pool, Scenario, Stage, Target
+from ..worker import WorkerFailed
 
 _CHILDREN = 4
 
@@ -22,10 +23,12 @@ def run(stage: Stage) -> dict[str, float]:
     with stage.worker(concurrency=_CHILDREN, conf={"imports": ["numpy"]}) as worker:
         for _ in range(800):
             worker.send("noop")
-        for _ in range(_CHILDREN):
-            worker.send("traced_sleep", 1.0)  # Long enough that each child has one.
+        for _ in range(3 * _CHILDREN):
+            worker.send("traced_sleep", 0.5)  # Long enough that each child has one.
         worker.start()
-        children = {event["pid"] for event in worker.wait_for("ended", _CHILDREN)}
+        children = {event["pid"] for event in worker.wait_for("ended", 3 * _CHILDREN)}
+        if len(children) != _CHILDREN:
+            raise WorkerFailed(f"{len(children)} children took part, not {_CHILDREN}")
         every = {pid: proportional_set_size(pid) for pid in worker.processes()}
     figures = {
         "children": sum(size for pid, size in every.items() if pid in children),

@@ -210,7 +210,7 @@ class Crew:
         if born is None:
             return
         server, channel = born
-        gone_by = now + self._options.start_timeout
+        gone_by = now + self._options.start_timeout * self._nursery.patience
         worker = Worker(number, index, server, channel, started_at=now, gone_by=gone_by)
         self.workers[number] = worker
         self.note_deadline(gone_by)
@@ -281,10 +281,10 @@ class Crew:
         """The child was not ready, or not gone, in its time."""
         if worker.state is WorkerState.STARTING:
             logger.error(
-                "child pid:%s was not ready within %s s and is killed "
+                "child pid:%s was not ready within %.1f s and is killed "
                 "(worker_proc_alive_timeout, workerpool_start_timeout)",
                 worker.pid,
-                self._options.start_timeout,
+                worker.gone_by - worker.started_at,
             )
         else:
             logger.warning("child pid:%s did not leave in time and is killed", worker.pid)

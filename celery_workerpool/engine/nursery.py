@@ -68,6 +68,11 @@ class Nursery:
         self.retry_at = now + wait if wait else inf
         return not wait
 
+    @property
+    def patience(self) -> int:
+        """How many times the usual time the next children may take to be ready."""
+        return self._backoff.patience
+
     def failed(self, now: float) -> float:
         """A child died before it was ready; seconds until another may be started."""
         return self._backoff.failed(now)

@@ -1,4 +1,8 @@
-"""How long to wait before children are started again after one died before it was ready."""
+"""How long to wait before children are started again after one died before it was ready.
+
+And how patient to be with the next: on a machine that is too busy to get children ready in
+time, killing each and starting another would go on for ever.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +32,11 @@ class StartBackoff:
         """A child became ready."""
         self.failures = 0
         self.not_before = 0.0
+
+    @property
+    def patience(self) -> int:
+        """How many times the usual time the next children may take: 1, 2, 4, 8 at most."""
+        return 1 << min(self.failures, 3)
 
     def wait(self, now: float) -> float:
         """Seconds until a child may be started; 0 when it may be now."""

@@ -286,3 +286,19 @@ def test_an_idle_child_that_closed_its_channel_is_killed_when_it_does_not_end() 
         assert not mute.alive
         world.get_ready()
         assert job.pid == world.child(0).pid != mute.pid
+
+
+def test_a_machine_too_busy_for_the_start_timeout_gets_its_children_after_all() -> None:
+    with World(start_timeout=4.0) as world:
+        world.engine.resize(1)
+        for takes in (4.0, 8.0):
+            child = world.child(0)
+            world.pass_time(takes)
+            assert not child.alive
+            world.pass_time(1.0)  # the wait before the next try
+        child = world.child(0)
+        world.pass_time(12.0)
+        assert child.alive
+        child.ready()
+        world.turn()
+        assert world.states() == ["IDLE"]

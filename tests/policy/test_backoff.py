@@ -58,3 +58,14 @@ def test_a_thousand_failures_are_no_trouble() -> None:
     for _ in range(2000):
         now += backoff.failed(now)
     assert backoff.failed(now) == 30.0
+
+
+def test_it_is_more_patient_with_each_failure_and_as_strict_as_ever_after_a_success() -> None:
+    backoff = StartBackoff()
+    patience = []
+    for now in range(0, 500, 100):
+        patience.append(backoff.patience)
+        backoff.failed(now)
+    assert patience == [1, 2, 4, 8, 8]
+    backoff.succeeded()
+    assert backoff.patience == 1

@@ -32,18 +32,23 @@ def describe_pool(engine: Engine, default_limits: Limits) -> dict[str, object]:
 def describe_status(engine: Engine) -> dict[str, object]:
     """The same as data: what ``celery workerpool status`` shows."""
     now = time.monotonic()
+    workers = sorted(engine.workers(), key=lambda worker: worker.index)
     return {
         "target": engine.target,
         "running": engine.running,
         "waiting": engine.waiting,
-        "children": [_record(worker, now) for worker in engine.workers()],
+        "children": [_record(worker, now) for worker in workers],
     }
 
 
 def _record(worker: Worker, now: float) -> dict[str, object]:
-    """Ages and run times in seconds, memory in bytes; None where not known or not there."""
+    """Ages and run times in seconds, memory in bytes; None where not known or not there.
+
+    ``number`` is the one in the child's log lines, ``going`` says why it will not stay.
+    """
     job = worker.job
     return {
+        "number": worker.index + 1,
         "pid": worker.pid,
         "state": worker.state.value,
         "task": None if job is None else str(job),
@@ -52,7 +57,7 @@ def _record(worker: Worker, now: float) -> dict[str, object]:
         "tasks_done": worker.tasks_done,
         "rss": worker.rss,
         "age": now - worker.started_at,
-        "leaving": worker.leaving or worker.due or worker.preparing,
+        "going": _going(worker),
     }
 
 
@@ -65,9 +70,22 @@ def _line(worker: Worker, now: float) -> list[str]:
             parts.append(describe_progress(*job.progress))
     if worker.pid is not None:
         parts += [f"pid {worker.pid}", f"{mebibytes(worker.rss)} resident"]
-    parts += [f"{worker.tasks_done} tasks done", f"{now - worker.started_at:.0f} s old"]
-    going = worker.leaving or worker.due or worker.preparing
-    return [*parts, f"to be replaced: {going}"] if going else parts
+    done = counted(worker.tasks_done, "task")
+    parts += [f"{done} done", f"{now - worker.started_at:.0f} s old"]
+    going = _going(worker)
+    return [*parts, going] if going else parts
+
+
+def _going(worker: Worker) -> str:
+    if worker.leaving:
+        return f"leaving: {worker.leaving}"
+    reason = worker.due or worker.preparing
+    return f"to be replaced: {reason}" if reason else ""
+
+
+def counted(count: int, noun: str) -> str:
+    """``"1 task"``, ``"1,234 tasks"``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def describe_progress(percent: float, message: str) -> str:

@@ -5,41 +5,46 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..adapter.info import describe_progress
+from ..adapter.info import counted, describe_progress
 from ..types import mebibytes
 from .asking import Replies, question, title
 from .text import age, table
 
-COLUMNS = ("PID", "STATE", "TASKS", "MEMORY", "AGE", "")
+#: The first is the number in log lines: 2 logs as ``ForkPoolWorker-2``.
+COLUMNS = ("CHILD", "PID", "STATE", "TASKS", "MEMORY", "AGE", "")
 
 
 @question("status", "Show every child: state, tasks done, memory, task.", "workerpool_status")
 def status(replies: Replies) -> str:
     """One block a worker."""
-    return "\n\n".join(_worker(name, replies[name]) for name in sorted(replies))
+    return "\n\n".join(block(name, replies[name]) for name in sorted(replies))
 
 
-def _worker(name: str, reply: Mapping[str, Any]) -> str:
+def block(name: str, reply: Mapping[str, Any]) -> str:
+    """A worker and its children, or why it has none to show."""
     if "error" in reply:
         return f"{title(name)}  {reply['error']}"
-    facts = f"{reply['running']} of {reply['target']} children busy, {reply['waiting']} tasks wait"
+    children = "child" if reply["target"] == 1 else "children"
+    waiting = f"{counted(reply['waiting'], 'task')} wait{'s' if reply['waiting'] == 1 else ''}"
+    facts = f"{reply['running']} of {reply['target']} {children} busy, {waiting}"
     rows = map(_row, reply["children"])
-    return "\n".join([f"{title(name)}  {facts}", *table(COLUMNS, rows, numbers=(0, 2, 3, 4))])
+    lines = table(COLUMNS, rows, numbers=(0, 1, 3, 4, 5))
+    return "\n".join([f"{title(name)}  {facts}", *lines])
 
 
 def _row(child: Mapping[str, Any]) -> tuple[str, ...]:
-    notes = []
+    now = []
     if child["task"]:
-        notes.append(f"{child['task']} for {age(child['runtime'])}")
+        now.append(f"{child['task']} for {age(child['runtime'])}")
         if child["progress"]:
-            notes.append(describe_progress(*child["progress"]))
-    if child["leaving"]:
-        notes.append(f"({child['leaving']})")
+            now.append(describe_progress(*child["progress"]))
+    notes = [", ".join(now), child["going"]]
     return (
+        str(child["number"]),
         str(child["pid"] or "-"),
         child["state"],
         f"{child['tasks_done']:,}",
         mebibytes(child["rss"]) if child["rss"] else "-",
         age(child["age"]),
-        " ".join(notes),
+        "; ".join(filter(None, notes)),
     )

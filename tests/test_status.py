@@ -1,0 +1,62 @@
+"""What ``celery workerpool status`` makes of a worker's answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from celery_workerpool.cli.status import block
+
+BUSY = {
+    "number": 2,
+    "pid": 4711,
+    "state": "BUSY",
+    "task": "app.resize[1f]",
+    "runtime": 36.5,
+    "progress": (24.0, "step 36"),
+    "tasks_done": 1200,
+    "rss": 54 << 20,
+    "age": 75.0,
+    "going": "to be replaced: pool restart",
+}
+STARTING = {
+    "number": 10,
+    "pid": None,
+    "state": "STARTING",
+    "task": None,
+    "runtime": None,
+    "progress": None,
+    "tasks_done": 0,
+    "rss": None,
+    "age": 0.1,
+    "going": "",
+}
+
+
+def lines(**reply: Any) -> list[str]:
+    return click.unstyle(block("w@host", reply)).splitlines()
+
+
+def test_a_line_says_what_a_child_does_how_far_it_is_and_why_it_will_go() -> None:
+    assert lines(target=2, running=1, waiting=3, children=[BUSY, STARTING]) == [
+        "w@host  1 of 2 children busy, 3 tasks wait",
+        "  CHILD   PID  STATE     TASKS    MEMORY    AGE",
+        "      2  4711  BUSY      1,200  54.0 MiB   1:15  app.resize[1f] for 36.5 s, "
+        "24 %: step 36; to be replaced: pool restart",
+        "     10     -  STARTING      0         -  0.1 s",
+    ]
+
+
+def test_one_is_not_many() -> None:
+    assert lines(target=1, running=0, waiting=1, children=[]) == [
+        "w@host  0 of 1 child busy, 1 task waits",
+        "  CHILD  PID  STATE  TASKS  MEMORY  AGE",
+    ]
+
+
+def test_an_idle_child_that_will_go_says_why() -> None:
+    idle = {**STARTING, "state": "IDLE", "going": "leaving: 2 are enough"}
+    assert lines(target=1, running=0, waiting=0, children=[idle])[-1].endswith(
+        "  0.1 s  leaving: 2 are enough"
+    )

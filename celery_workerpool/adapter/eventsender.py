@@ -48,9 +48,10 @@ class EventSender:
         if not self._lock.acquire(blocking=False):
             return
         try:
-            while self._kept and self._dispatcher is not None and _is_free(self._dispatcher):
+            dispatcher = self._dispatcher
+            while self._kept and dispatcher is not None and _is_free(dispatcher):
                 event, when = self._kept.popleft()
-                self._dispatcher.send(event.NAME, **event.to_fields(), timestamp=when)
+                dispatcher.send(event.NAME, **event.to_fields(), timestamp=when)
         finally:
             self._lock.release()
 

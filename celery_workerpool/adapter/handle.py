@@ -30,16 +30,6 @@ _TRACERS = (fast_trace_task, trace_task_ret)
 _OUTCOMES = {"retry": Outcome.RETRIED, "reject": Outcome.REJECTED, "ignore": Outcome.REJECTED}
 
 
-class ChildPid(int):
-    """The pid that runs a task, which remembers the task's number in the pool.
-
-    Celery keeps it as ``Request.worker_pid`` and gives it back to ``terminate_job``; so the
-    signal cannot hit the task that the same child has been given meanwhile.
-    """
-
-    job_number: int | None = None
-
-
 class TaskHandle(Job):
     """Translates between the engine and the callbacks of a Celery request.
 
@@ -88,9 +78,14 @@ class TaskHandle(Job):
         return self._args[2] if self._target in _TRACERS else None
 
     def terminate(self, signum: int) -> None:
-        """End this task and no other; nothing happens if it has ended."""
+        """End this task and no other; nothing happens if it has ended.
+
+        Celery calls this right after the pool's ``terminate_job``. A second signal would cut the
+        task's clean-up off.
+        """
         self._signum = signum
-        self._engine.terminate(self, signum)
+        if self.signalled != signum:
+            self._engine.terminate(self, signum)
 
     # ── what the engine asks ─────────────────────────────────────────────────────────────
 
@@ -134,12 +129,10 @@ class TaskHandle(Job):
 
     # ── what the engine tells ────────────────────────────────────────────────────────────
 
-    def started(self, pid: int, job_number: int, now: float) -> None:
-        child = ChildPid(pid)
-        child.job_number = job_number
+    def started(self, pid: int, now: float) -> None:
         self._started_at = now
         self._ledger.started(self.level, now - self.enqueued_at)
-        self._call_back("accept_callback", child, now)
+        self._call_back("accept_callback", pid, now)
 
     def progressed(self, percent: float, message: str) -> None:
         if self._request is not None:

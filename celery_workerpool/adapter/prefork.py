@@ -21,6 +21,7 @@ from celery.utils.nodenames import gethostname
 from .. import __version__
 from ..engine.drivers import HubDriver, PollDriver, ThreadDriver
 from ..engine.engine import Engine
+from ..engine.jobs import tell
 from ..engine.options import CrewOptions, EngineOptions
 from ..errors import InvalidTaskError, SettingsError
 from ..metrics import Ledger
@@ -87,9 +88,10 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
                 observe=self.events.send,
             ),
         )
+        launcher = Launcher(runtime, spawn=spawn)  # Before the pool opens descriptors of its own.
         # On a transport with an event loop, that one takes over with the first connection.
         driver = ThreadDriver() if self.options.get("threads", True) else PollDriver()
-        self._engine = Engine(Launcher(runtime, spawn=spawn), options, driver)
+        self._engine = Engine(launcher, options, driver)
         self._engine.resize(self.limit)
         self._ledger.begin(time.monotonic())
         # Celery's banner shows the last part of this module's name: "prefork".
@@ -175,15 +177,14 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         try:
             job.level = self._level(job.headers)
         except InvalidTaskError as exc:
-            job.refused(exc)
+            tell(job.refused, exc)
             return job
         self._running.submit(job)
         return job
 
     def terminate_job(self, pid: int, signal: int | None = None) -> None:
         """End the task that child ``pid`` runs."""
-        number = getattr(pid, "job_number", None)
-        self._running.terminate_on(pid, number, signal or TERM_SIGNAL)
+        self._running.terminate_on(pid, signal or TERM_SIGNAL)
 
     # ── size ─────────────────────────────────────────────────────────────────────────────
 
@@ -218,7 +219,8 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
 
     def metrics(self) -> dict[str, object]:
         """The worker's figures as data, to be merged (``celery workerpool metrics``)."""
-        return self._ledger.snapshot(time.monotonic())
+        with self._running:  # Its thread adds to them.
+            return self._ledger.snapshot(time.monotonic())
 
     def _get_info(self) -> dict[str, object]:
         # The name that a configuration has, not where the class is defined.

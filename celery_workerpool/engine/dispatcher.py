@@ -87,7 +87,7 @@ class Dispatcher:
             self._crew.channel_closed(worker, now)
             return False
         self._begin(job, worker, limits, now)
-        tell(job.started, worker.pid, job.number, now)
+        tell(job.started, worker.pid, now)
         return True
 
     def _begin(self, job: Job, worker: Worker, limits: Limits, now: float) -> None:

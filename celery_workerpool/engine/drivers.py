@@ -8,6 +8,7 @@ the worker's main thread waits for the broker, and returns with the next connect
 
 from __future__ import annotations
 
+import logging
 import os
 import selectors
 import threading
@@ -15,6 +16,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
+
+logger = logging.getLogger(__name__)
 
 Callback = Callable[[], None]
 
@@ -195,7 +198,10 @@ class ThreadDriver(PollDriver):
 
     def _run(self) -> None:
         while not self._closed:
-            self.run_once(self.IDLE)
+            try:
+                self.run_once(self.IDLE)
+            except Exception:  # Whatever it was: without this thread no task would ever run.
+                logger.exception("in the pool's loop")
 
     def _interrupt(self) -> None:
         if threading.current_thread() is not self._thread:

@@ -102,6 +102,7 @@ class Engine:
             worker = job.worker
             if job.state is not JobState.RUNNING or worker is None:
                 return False
+            job.signalled = signum
             worker.ended_by = LossCause.TERMINATED
             if signum == signal.SIGKILL:
                 worker.kill(LossCause.TERMINATED)
@@ -112,14 +113,12 @@ class Engine:
                 self._crew.reconcile(self._clock())
             return True
 
-    def terminate_on(self, pid: int, job_number: int | None, signum: int) -> bool:
-        """End what child ``pid`` runs; only if it is job ``job_number``, when that is given."""
+    def terminate_on(self, pid: int, signum: int) -> bool:
+        """End what child ``pid`` runs; see :meth:`terminate`."""
         with self:
             worker = self._crew.find(pid)
             job = worker.job if worker else None
-            if job is None or job_number not in (None, job.number):
-                return False
-            return self.terminate(job, signum)
+            return job is not None and self.terminate(job, signum)
 
     def resize(self, target: int) -> None:
         """Set how many tasks may run at the same time; 0 or more."""
@@ -172,7 +171,7 @@ class Engine:
 
     @property
     def started_ok(self) -> bool:
-        return self._crew.server_alive
+        return self._crew.server_alive or not self.target
 
     def workers(self) -> list[Worker]:
         """All children, oldest first. For reading only."""

@@ -44,6 +44,7 @@ class Job(ABC):
         self.enqueued_at = 0.0
         self.ticket: Ticket | None = None
         self.worker: Worker | None = None
+        self.signalled: int | None = None  # the last signal that was to end it
         #: How far it is, from 0 to 100, and what it does; None while it has not said.
         self.progress: tuple[float, str] | None = None
 
@@ -60,7 +61,7 @@ class Job(ABC):
         """Its time limits, asked at hand-over."""
 
     @abstractmethod
-    def started(self, pid: int, job_number: int, now: float) -> None:
+    def started(self, pid: int, now: float) -> None:
         """Handed to child ``pid`` at monotonic time ``now``."""
 
     def progressed(self, percent: float, message: str) -> None:  # noqa: B027  # optional

@@ -18,6 +18,8 @@ HEADER = "task_priority"
 
 #: Steps of the brokers' scales (0 to 9) that are worth one level.
 _STEP = 3.0
+#: Any float can hold a whole number below it.
+_LARGE = 2**53
 
 
 def level(name: object, number: object, *, low_first: bool) -> float:
@@ -35,16 +37,22 @@ def level(name: object, number: object, *, low_first: bool) -> float:
         return float(_named(name))
     if number is None:
         number = 0  # What Redis and RabbitMQ take it for; the first there, the last here.
-    if type(number) is not int and not _is_finite(number):  # The check of an int is quick.
+    if type(number) is int and abs(number) < _LARGE:
+        value = float(number)  # As good as always; the check is quick.
+    elif not _is_finite(number):
         raise InvalidTaskError("priority", number, "a number from 0 to 9, or None")
-    value = float(number)  # type: ignore[arg-type]  # checked
+    else:
+        value = float(number)  # type: ignore[arg-type]  # checked
     return value / _STEP if low_first else (9.0 - value) / _STEP
 
 
 def _is_finite(number: object) -> bool:
     if isinstance(number, bool) or not isinstance(number, Real):
         return False
-    return math.isfinite(number)
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # A whole number that no float can hold.
+        return False
 
 
 def _named(name: object) -> TaskPriority:

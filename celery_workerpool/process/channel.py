@@ -16,6 +16,8 @@ READ_SIZE = 1 << 16
 
 #: Exit code of a child that lost its channel while it lived.
 EX_CHANNEL = 74  # EX_IOERR
+#: Seconds for one system call that does not wait.
+LOCK_TIMEOUT = 1.0
 #: Linux queues what fits a page in one piece.
 OFFER_SIZE = 4096
 
@@ -167,8 +169,14 @@ class ChildChannel:
             # A task that closed every descriptor may have opened a file in this one's place.
             if os.fstat(self._socket.fileno()).st_ino != self._inode:
                 raise ChannelClosed("the task closed the channel to the pool")
-            with self._sending:
+            # offer() never waits: if it holds the lock for long, a signal has cut it off
+            # between taking the lock and giving it back.
+            self._sending.acquire(timeout=LOCK_TIMEOUT)
+            try:
                 self._socket.sendall(frame)
+            finally:
+                with suppress(RuntimeError):
+                    self._sending.release()
         except OSError as exc:
             raise ChannelClosed(str(exc)) from None
 

@@ -19,7 +19,8 @@ def kill_family(pid: int) -> None:
     relatives = list(_descendants(pid))  # First: the dead have no children any more.
     _kill_group(pid)
     for relative in relatives:
-        with contextlib.suppress(ProcessLookupError):
+        # A program that changed its user (sudo) may be out of reach.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(relative, signal.SIGKILL)
 
 

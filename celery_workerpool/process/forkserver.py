@@ -108,6 +108,7 @@ class ForkServer:
         ours, theirs = socket.socketpair()
         # What lives now is garbage-collected once and then left alone, here and in every
         # child: the collector would otherwise write to, and so copy, every shared page.
+        gc.unfreeze()  # What was frozen for an earlier server may have become garbage.
         gc.collect()
         gc.freeze()
         with warnings.catch_warnings():

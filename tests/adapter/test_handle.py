@@ -13,7 +13,7 @@ from celery.app.trace import fast_trace_task
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 
-from celery_workerpool.adapter.handle import ChildPid, TaskHandle, bare_call, seconds
+from celery_workerpool.adapter.handle import TaskHandle, bare_call, seconds
 from celery_workerpool.errors import InvalidTaskError
 from celery_workerpool.metrics import Ledger
 from celery_workerpool.types import Limits, Loss, LossCause, RemoteFailure
@@ -210,13 +210,11 @@ def test_celery_is_asked_whether_a_task_may_start_only_if_it_may_not(
 # ── what the request is told ─────────────────────────────────────────────────────────────────
 
 
-def test_the_pid_knows_its_job() -> None:
+def test_the_pid_is_a_plain_number_that_any_serializer_takes() -> None:
     callbacks = Callbacks()
-    make_handle(callbacks.all()).started(4711, 12, 3.5)
-    ((name, pid, now),) = callbacks.told
-    assert (name, pid, now) == ("accept_callback", 4711, 3.5)
-    assert isinstance(pid, ChildPid)
-    assert pid.job_number == 12
+    make_handle(callbacks.all()).started(4711, 3.5)
+    assert callbacks.told == [("accept_callback", 4711, 3.5)]
+    assert type(callbacks.told[0][1]) is int
 
 
 def test_a_result_of_a_bare_function_passes_as_it_is() -> None:
@@ -255,7 +253,7 @@ def test_failures_losses_and_limits_reach_their_callbacks() -> None:
 
 def test_a_handle_without_callbacks_is_told_in_vain() -> None:
     handle = make_handle()
-    handle.started(1, 1, 0.0)
+    handle.started(1, 0.0)
     handle.succeeded(None)
     handle.failed(FAILURE)
     handle.refused(ValueError())
@@ -301,6 +299,19 @@ def test_terminating_a_handle_ends_its_job_and_says_by_which_signal() -> None:
     assert (type(exc), exc.args) == (Terminated, (signal.SIGTERM,))
 
 
+def test_celery_s_two_calls_send_one_signal_and_a_second_wish_another() -> None:
+    with World(children=1) as world:
+        handle = make_handle(engine=world.engine)
+        world.engine.submit(handle)
+        child = world.child(0)
+        for _ in range(2):
+            world.engine.terminate_on(child.pid, signal.SIGTERM)
+            handle.terminate(signal.SIGTERM)
+        assert child.signals == [signal.SIGTERM] * 2
+        handle.terminate(signal.SIGKILL)
+        assert not child.alive
+
+
 # ── figures ──────────────────────────────────────────────────────────────────────────────────
 
 
@@ -321,7 +332,7 @@ def test_each_end_is_counted_once(ending: Any, outcome: str) -> None:
     handle = make_handle(
         target=fast_trace_task, args=("n", "i", headers, BODY, "j", "u"), ledger=ledger
     )
-    handle.started(1, 1, 0.0)
+    handle.started(1, 0.0)
     ending(handle)
     counts = ledger.snapshot(0.0)["tasks"]["n"]
     assert counts["outcomes"] == {outcome: 1}

@@ -317,3 +317,17 @@ def test_a_limit_holds_on_the_next_driver() -> None:
         assert job.outcome == "hard_limit_reached"
         assert job.state is JobState.ENDED
     loop.close()
+
+
+def test_a_callback_that_raises_does_not_end_the_pool_s_thread(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    driver = ThreadDriver()
+    try:
+        woken = threading.Event()
+        driver.wake_at(0.0, lambda: 1 // 0)
+        wait_until(lambda: "in the pool's loop" in caplog.text, "the error is logged")
+        driver.wake_at(0.0, woken.set)
+        assert woken.wait(30)
+    finally:
+        driver.close()

@@ -27,7 +27,7 @@ def test_a_soft_limit_sends_a_signal_once_and_the_job_goes_on() -> None:
         world.pass_time(0.1)
         world.pass_time(60.0)
         assert child.signals == [SOFT_LIMIT]
-        assert job.told == [("started", job.number), ("soft_limit_reached", 10.0)]
+        assert job.told == [("started", job.pid), ("soft_limit_reached", 10.0)]
         child.succeed("cleaned up")
         world.turn()
         assert job.outcomes == [("succeeded", "cleaned up")]
@@ -186,17 +186,13 @@ def test_terminating_a_job_that_has_ended_does_nothing() -> None:
         assert child.signals == []
 
 
-def test_terminating_by_pid_hits_the_job_that_is_meant_or_none() -> None:
-    with World(children=1) as world:
-        job, following = world.submit(), world.submit()
-        child = world.running(job)
-        child.succeed()
-        world.turn()
-        assert world.engine.terminate_on(child.pid, job.number, TERM) is False
-        assert world.engine.terminate_on(4711, None, TERM) is False
-        assert child.signals == []
-        assert world.engine.terminate_on(child.pid, following.number, TERM) is True
-        assert child.signals == [TERM]
+def test_terminating_by_pid_hits_what_that_child_runs() -> None:
+    with World(children=2) as world:
+        job, other = world.submit(), world.submit()
+        child, bystander = world.running(job), world.running(other)
+        assert world.engine.terminate_on(4711, TERM) is False
+        assert world.engine.terminate_on(child.pid, TERM) is True
+        assert (child.signals, bystander.signals) == ([TERM], [])
 
 
 def test_a_signal_that_ends_nothing_says_nothing_about_the_childs_later_end() -> None:

@@ -408,7 +408,7 @@ def test_the_engine_knows_when_it_is_interrupted(place: str) -> None:
 
 def test_what_there_is_can_be_read() -> None:
     with World() as world:
-        assert not world.engine.started_ok
+        assert world.engine.started_ok, "it wants no children yet"
         world.engine.resize(2)
         assert world.engine.started_ok
         world.get_ready()

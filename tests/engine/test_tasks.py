@@ -21,7 +21,7 @@ def test_a_job_goes_to_an_idle_child_and_its_answer_comes_back() -> None:
         job = world.submit()
         assert job.state is JobState.RUNNING
         assert world.states() == ["BUSY"]
-        assert job.told == [("started", job.number)]
+        assert job.told == [("started", job.pid)]
         world.running(job).succeed({"answer": 42})
         world.turn()
         assert job.outcomes == [("succeeded", {"answer": 42})]

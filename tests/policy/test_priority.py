@@ -60,7 +60,7 @@ def test_a_number_that_is_none_is_refused(number: object) -> None:
     assert e.value.option == "priority"
 
 
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf"), 10**400])
 def test_a_number_that_orders_nothing_is_refused(number: float) -> None:
     with pytest.raises(InvalidTaskError, match="expected a number from 0 to 9"):
         level(None, number, low_first=True)

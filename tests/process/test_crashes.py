@@ -29,14 +29,19 @@ class Lost:
     """The child died, and so did its task."""
 
     exitcode: int
-    status: str
+    headline: str
+    cause: LossCause = LossCause.EXITED
+
+    @classmethod
+    def by(cls, exitcode: int, status: str) -> Lost:
+        return cls(exitcode, f"Worker exited prematurely: {status}")
 
     def check(self, call: Call) -> None:
         loss = call.loss
         assert call.outcome == "loss" and loss is not None
-        assert (loss.cause, loss.exitcode, loss.pid) == (LossCause.EXITED, self.exitcode, call.pid)
+        assert (loss.cause, loss.exitcode, loss.pid) == (self.cause, self.exitcode, call.pid)
         memory = r"\d+\.\d MiB resident \d+\.\d s before its end"
-        expected = rf"Worker exited prematurely: {re.escape(self.status)} \(pid {call.pid}, "
+        expected = rf"{re.escape(self.headline)} \(pid {call.pid}, "
         assert re.fullmatch(expected + memory + r", no OOM kill\)\.", str(loss))
         assert loss.rss is not None and loss.rss > 5 * 2**20
         assert loss.oom_killed is False
@@ -83,19 +88,22 @@ class Refused:
 Expected = Lost | Raised | Returned | Refused
 Row = tuple[str, Callable[..., object], tuple[object, ...], Expected]
 
+CHANNEL_CLOSED = Lost(
+    74, "Worker lost its connection to the pool: the task closed it", LossCause.CHANNEL
+)
 CRASHES: list[Row] = [
-    ("segfault", victims.segfault, (), Lost(-11, "signal 11 (SIGSEGV)")),
-    ("SIGKILL", victims.kill_self, (), Lost(-9, "signal 9 (SIGKILL)")),
-    ("SIGABRT", victims.abort, (), Lost(-6, "signal 6 (SIGABRT)")),
-    ("os._exit(0)", os._exit, (0,), Lost(0, "exitcode 0")),
-    ("os._exit(3)", os._exit, (3,), Lost(3, "exitcode 3")),
-    ("stack overflow", victims.overflow_the_stack, (), Lost(-11, "signal 11 (SIGSEGV)")),
-    ("closed descriptors", victims.close_descriptors, (), Lost(74, "exitcode 74")),
+    ("segfault", victims.segfault, (), Lost.by(-11, "signal 11 (SIGSEGV)")),
+    ("SIGKILL", victims.kill_self, (), Lost.by(-9, "signal 9 (SIGKILL)")),
+    ("SIGABRT", victims.abort, (), Lost.by(-6, "signal 6 (SIGABRT)")),
+    ("os._exit(0)", os._exit, (0,), Lost.by(0, "exitcode 0")),
+    ("os._exit(3)", os._exit, (3,), Lost.by(3, "exitcode 3")),
+    ("stack overflow", victims.overflow_the_stack, (), Lost.by(-11, "signal 11 (SIGSEGV)")),
+    ("closed descriptors", victims.close_descriptors, (), CHANNEL_CLOSED),
     (
         "reopened descriptors",
         victims.close_and_reopen_descriptors,
         ("/dev/null",),
-        Lost(74, "exitcode 74"),
+        CHANNEL_CLOSED,
     ),
     ("sys.exit(3)", sys.exit, (3,), Raised("SystemExit", (3,), "exit", lives=False)),
     ("sys.exit()", sys.exit, (), Raised("SystemExit", (), "exit", lives=False)),

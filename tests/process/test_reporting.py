@@ -103,3 +103,13 @@ def test_an_offer_to_nobody_is_dropped(ends: tuple[Channel, ChildChannel]) -> No
 
 def test_the_longest_message_can_be_offered() -> None:
     assert len(encode(Progress(2**63, 99.123456789, "\U0001f600" * 500))) <= OFFER_SIZE
+
+
+def test_a_lock_that_a_signal_left_behind_does_not_keep_the_reply(
+    ends: tuple[Channel, ChildChannel],
+) -> None:
+    pool, child = ends
+    child._sending.acquire()  # As offer() does, when an exception comes right after it.
+    child.send(encode(Progress(7, 1.0, "")))
+    assert len(pool.receive()) == 1
+    assert child.offer(encode(Progress(7, 2.0, "")))

@@ -93,7 +93,7 @@ class Call(Job):
     def limits(self) -> Limits:
         return self._limits
 
-    def started(self, pid: int, job_number: int, now: float) -> None:
+    def started(self, pid: int, now: float) -> None:
         self.pid = pid
         self.history.append("started")
 

@@ -77,9 +77,9 @@ class RecordedJob(Job):
     def limits(self) -> Limits:
         return self._limits
 
-    def started(self, pid: int, job_number: int, now: float) -> None:
+    def started(self, pid: int, now: float) -> None:
         self.pid = pid
-        self._note("started", job_number)
+        self._note("started", pid)
 
     def progressed(self, percent: float, message: str) -> None:
         self._note("progressed", (percent, message))

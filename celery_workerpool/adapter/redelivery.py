@@ -27,7 +27,8 @@ class Redelivery:
 
     def __init__(self) -> None:
         self._waiting: set[str] = set()  # delivery tags
-        self._running: dict[str, Any] = {}  # delivery tag: request
+        #: Delivery tag: the request, and whether it was acknowledged when the connection broke.
+        self._running: dict[str, tuple[Any, bool]] = {}
 
     def connection_lost(self, connection: Any) -> None:
         """Before the broken connection is closed; does nothing where the broker redelivers."""
@@ -40,12 +41,14 @@ class Redelivery:
 
     def connected(self, channel: Any) -> None:
         """With the next connection."""
-        for tag, request in list(self._running.items()):
+        for tag, (request, acknowledged) in list(self._running.items()):
             if request._already_cancelled:
                 self._waiting.add(tag)
             else:
                 request.message.channel = channel
-                if request.acknowledged:  # Or so it was meant: that connection was broken.
+                # What is acknowledged or rejected later waits on the worker's loop, and goes
+                # to this channel. Before, it may have gone to the one that was broken.
+                if acknowledged:
                     channel.basic_ack(tag)
             del self._running[tag]
         count = len(self._waiting)
@@ -59,5 +62,6 @@ class Redelivery:
     def _note_running(self) -> None:
         for request in worker_state.active_requests:
             tag = request.message.delivery_tag
-            self._running[tag] = request
+            # A running task is acknowledged at most: it is rejected when it has ended.
+            self._running[tag] = (request, request.acknowledged)
             self._waiting.discard(tag)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -145,6 +147,31 @@ def test_a_late_task_that_ends_without_connection_is_not_run_again_on_redis(
         finally:
             server.close()
         assert trace.lines() == ["late"]
+
+
+def test_a_late_task_that_is_given_back_without_connection_runs_again_on_redis(
+    redis_url: str, tmp_path: Path, trace: Trace
+) -> None:
+    conf = {
+        "broker_transport_options": {"visibility_timeout": 3600},
+        "task_reject_on_worker_lost": True,
+    }
+    with (
+        Proxy(redis_url) as proxy,
+        _behind(proxy, redis_url, redis_url, tmp_path, conf=conf, concurrency=1) as worker,
+    ):
+        late = worker.send("trace_and_wait_late", trace.path, "late", trace.gate)
+        trace.wait_for("late")
+        (child,) = worker.wait_for_children(1)
+        before = set(worker.processes())
+        proxy.cut()
+        worker.wait_for_log(LOST)
+        os.kill(child, signal.SIGKILL)
+        wait_until(lambda: set(worker.processes()) - before, "the loss was dealt with")
+        proxy.mend()
+        trace.open_gate()
+        assert late.get(timeout=30) == "late"
+        assert trace.lines() == ["late", "late"]
 
 
 def test_redis_is_restarted_or_drops_its_clients(

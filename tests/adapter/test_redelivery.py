@@ -72,15 +72,28 @@ def test_only_what_nobody_runs_goes_back_and_with_the_next_connection(
 def test_a_running_task_settles_its_message_on_the_new_connection(
     acknowledged: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = running(monkeypatch)
+    request = running(monkeypatch, acknowledged=acknowledged)
     redelivery = Redelivery()
     redelivery.connection_lost(connection(RedisChannel("running")))
-    request.acknowledged = acknowledged  # It may have ended while there was no connection.
     fresh = RedisChannel()
     redelivery.connected(fresh)
     assert request.message.channel is fresh
     assert fresh.acknowledged == (["running"] if acknowledged else [])
     assert fresh.restored == []
+
+
+def test_what_a_task_settles_without_connection_is_left_to_its_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may have been rejected, to run again; ``acknowledged`` says nothing of that."""
+    request = running(monkeypatch)
+    redelivery = Redelivery()
+    redelivery.connection_lost(connection(RedisChannel("running")))
+    request.acknowledged = True
+    fresh = RedisChannel()
+    redelivery.connected(fresh)
+    assert request.message.channel is fresh, "where the queued rejection goes"
+    assert (fresh.acknowledged, fresh.restored) == ([], [])
 
 
 def test_a_running_task_that_celery_has_cancelled_goes_back(

@@ -68,6 +68,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
             hard=seconds("time limit", options.get("timeout")),
         )
         self._engine: Engine | None = None
+        self._hub: Any = None  # the worker's event loop, while there is a connection
         self._ledger = Ledger()
         self.events = EventSender()
 
@@ -103,10 +104,12 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
 
     def register_with_event_loop(self, hub: Any) -> None:
         """Called with every new connection to the broker."""
+        self._hub = hub
         self._running.attach(HubDriver(hub))
 
     def leave_event_loop(self) -> None:
         """The connection is lost: carry on without the loop until there is another."""
+        self._hub = None
         self._running.attach(ThreadDriver())
 
     def flush(self) -> None:
@@ -129,7 +132,8 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
             # is doing must be finished first; on_terminate follows when the handler returns.
             engine.close()
             return
-        engine.stop(between=ShutdownWatch(engine, self.settings.terminate_grace))
+        watch = ShutdownWatch(engine, self.settings.terminate_grace, self._hub)
+        engine.stop(between=watch)
         self._engine = None
 
     def on_terminate(self) -> None:

@@ -6,7 +6,6 @@ import logging
 import time
 from typing import Any
 
-from kombu.asynchronous import get_event_loop
 from kombu.message import Message
 
 from ..engine.engine import Engine
@@ -22,18 +21,20 @@ class ShutdownWatch:
 
     Arguments:
         grace: seconds that a task which was told to end may take, counted from now.
+        hub: the worker's event loop; None without one, and without connection. (kombu's own
+            ``get_event_loop`` no longer knows it after the first lost connection.)
     """
 
-    def __init__(self, engine: Engine, grace: float) -> None:
+    def __init__(self, engine: Engine, grace: float, hub: Any) -> None:
         self._engine = engine
+        self._hub = hub
         self._kill_at = time.monotonic() + grace
 
     def __call__(self) -> None:
-        hub = get_event_loop()
-        if hub is not None:
+        if self._hub is not None:
             try:
-                hub.fire_timers()  # type: ignore[no-untyped-call]
-                _run_acknowledgements(hub)
+                self._hub.fire_timers()
+                _run_acknowledgements(self._hub)
             except Exception:  # A broken connection must not keep the pool from stopping.
                 logger.warning("while waiting for the last tasks", exc_info=True)
         if time.monotonic() >= self._kill_at:

@@ -174,6 +174,35 @@ def test_a_late_task_that_is_given_back_without_connection_runs_again_on_redis(
         assert trace.lines() == ["late", "late"]
 
 
+def test_a_warm_shutdown_after_a_lost_connection_still_acknowledges_on_redis(
+    redis_url: str, tmp_path: Path, trace: Trace
+) -> None:
+    with (
+        Proxy(redis_url) as proxy,
+        _behind(proxy, redis_url, redis_url, tmp_path, concurrency=2) as worker,
+    ):
+        proxy.cut()
+        worker.wait_for_log(LOST)
+        proxy.mend()
+        first = worker.send("trace_and_wait_late", trace.path, "first", trace.gate)
+        second = worker.send("trace_and_wait_late", trace.path, "second", trace.gate + "-2")
+        trace.wait_for("first", "second")
+        worker.signal(signal.SIGTERM)
+        worker.wait_for_log("worker: Warm shutdown")
+        trace.open_gate()
+        assert first.get(timeout=30) == "first"
+        with redis.Redis.from_url(redis_url) as server:
+            wait_until(
+                lambda: first.id.encode() not in b"".join(server.hvals("unacked")),
+                "the message is acknowledged while the other task still runs",
+            )
+        assert worker.is_running
+        assert not second.ready()
+        Path(trace.gate + "-2").touch()
+        assert worker.wait() == 0
+        assert second.get(timeout=5) == "second"
+
+
 def test_redis_is_restarted_or_drops_its_clients(
     redis_url: str, tmp_path: Path, trace: Trace
 ) -> None:

@@ -103,6 +103,7 @@ class PollDriver:
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
         self._wake: tuple[float, Callback] | None = None
+        self._over = False
 
     def add_reader(self, fd: int, callback: Callback) -> None:
         self._readers[fd] = callback
@@ -127,14 +128,24 @@ class PollDriver:
         self._readers.clear()
         self._writers.clear()
         self._wake = None
+        self._over = True
         self._selector.close()
 
     def run_once(self, timeout: float) -> None:
-        """Wait up to ``timeout`` seconds for something to happen, and let it happen."""
+        """Wait up to ``timeout`` seconds for something to happen, and let it happen.
+
+        Returns without waiting when the driver is closed, also by a signal handler meanwhile.
+        """
         wake = self._wake  # Another thread may replace it at any moment.
         if wake is not None:
             timeout = min(timeout, max(0.0, wake[0] - time.monotonic()))
-        for key, events in self._selector.select(timeout):
+        try:
+            happened = self._selector.select(timeout)
+        except (OSError, ValueError):
+            if not self._over:
+                raise
+            return
+        for key, events in happened:
             if events & selectors.EVENT_READ and (reader := self._readers.get(key.fd)):
                 reader()
             if events & selectors.EVENT_WRITE and (writer := self._writers.get(key.fd)):

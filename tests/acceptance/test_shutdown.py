@@ -139,6 +139,18 @@ def test_a_cold_shutdown_ends_what_runs_and_loses_nothing(
         assert sorted(trace.lines()) == ["early", "late", "late", "stubborn", "waiting"]
 
 
+def test_a_cold_shutdown_may_interrupt_a_warm_one(make_worker: Workers, trace: Trace) -> None:
+    """What runs ends at once: the warm shutdown goes on waiting where there is nothing left."""
+    with make_worker(concurrency=1) as worker:
+        running = worker.send("trace_and_wait", trace.path, "running", trace.gate)
+        trace.wait_for("running")
+        _warm_then_quit(worker)
+        assert worker.wait() == COLD_EXIT
+        assert running.state == states.FAILURE
+        assert "Error on stopping" not in worker.log
+        assert "Traceback" not in worker.log
+
+
 def test_a_soft_shutdown_gives_tasks_their_time(make_worker: Workers, trace: Trace) -> None:
     with make_worker(conf={"worker_soft_shutdown_timeout": 3}) as worker:
         quick = worker.send("trace_and_wait", trace.path, "quick", trace.gate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 import time
@@ -238,6 +239,21 @@ def test_nothing_comes_after_the_end(loop: Loop, pair: tuple[socket.socket, sock
     if isinstance(loop, OnHub):
         until(loop, lambda: time.monotonic() > deadline, "the time has passed")
     assert calls == []
+
+
+def test_a_round_that_a_signal_handler_closes_ends(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    """A cold shutdown interrupts a warm one, and takes its loop away while that waits."""
+    driver = PollDriver()
+    driver.add_reader(pair[0].fileno(), lambda: None)
+    before = signal.signal(signal.SIGALRM, lambda *_: driver.close())
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        driver.run_once(60.0)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    driver.run_once(60.0)
 
 
 def test_a_thread_ends_with_its_driver_also_from_within() -> None:

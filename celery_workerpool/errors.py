@@ -33,30 +33,42 @@ class SettingsError(WorkerPoolError, ValueError):
 
 
 class InvalidTaskError(WorkerPoolError, ValueError):
-    """An option or header of one task is wrong; says which, what came and what is expected."""
+    """An option or header of one task is wrong; says which, what came and what is expected.
 
-    def __init__(self, option: str, value: object, expected: str) -> None:
-        super().__init__(option, value, expected)
-        self.option = option
-        self.value = value
-        self.expected = expected
+    Its only argument is the text, so that it reads well wherever it is stored, and by clients
+    that do not have this package; there it has no other attributes.
+    """
 
-    def __str__(self) -> str:
-        return f"{self.option} = {self.value!r}: expected {self.expected}"
+    option: str
+    value: object
+    expected: str
+
+    def __init__(self, option: str, value: object = None, expected: str = "") -> None:
+        super().__init__(self._text(option, value, expected) if expected else option)
+        if expected:
+            self.option, self.value, self.expected = option, value, expected
+
+    @staticmethod
+    def _text(option: str, value: object, expected: str) -> str:
+        return f"{option} = {value!r}: expected {expected}"
 
 
 class MissingLibraryError(InvalidTaskError):
     """The task's type needs an optional library that is not installed; says how to get it."""
 
-    def __init__(self, task_type: str, library: str, extra: str) -> None:
-        super().__init__(task_type, library, extra)
-        self.library = library
-        self.extra = extra
+    library: str
+    extra: str
 
-    def __str__(self) -> str:
+    def __init__(self, task_type: str, library: str = "", extra: str = "") -> None:
+        super().__init__(task_type, library, extra)
+        if extra:
+            self.library, self.extra = library, extra
+
+    @staticmethod
+    def _text(option: str, value: object, expected: str) -> str:
         return (
-            f"{self.option} needs {self.library}, which is not installed: "
-            f'pip install "celery_workerpool[{self.extra}]"'
+            f"{option} needs {value}, which is not installed: "
+            f'pip install "celery_workerpool[{expected}]"'
         )
 
 

@@ -13,8 +13,12 @@ from celery_workerpool.errors import (
     ForkServerLost,
     InvalidTaskError,
     MemoryLimitExceeded,
+    MissingLibraryError,
+    PathRefused,
     ResultNotPlain,
     SettingsError,
+    TaskCancelled,
+    TaskDataError,
     WorkerPoolError,
 )
 
@@ -24,6 +28,10 @@ EXAMPLES = [
     MemoryLimitExceeded("Memory limit of 100.0 MiB exceeded"),
     ResultNotPlain("shop.Order"),
     ForkServerLost("end of file"),
+    MissingLibraryError("IMAGE_MANIPULATION", "Pillow", "images"),
+    TaskDataError("photo.jpg is not an image"),
+    PathRefused("/etc/passwd leads out of the file roots"),
+    TaskCancelled("the result is not wanted"),
 ]
 
 
@@ -63,3 +71,10 @@ def test_what_the_package_offers_is_there() -> None:
         assert getattr(celery_workerpool, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'WorkerPol'"):
         celery_workerpool.WorkerPol  # noqa: B018
+
+
+def test_an_invalid_task_s_error_reads_well_where_only_its_arguments_are_kept() -> None:
+    error = InvalidTaskError("timelimit", "x", "[hard, soft] in seconds")
+    assert error.args == ("timelimit = 'x': expected [hard, soft] in seconds",)
+    again = InvalidTaskError(*error.args)  # As a result backend makes it.
+    assert str(again) == str(error)

@@ -162,12 +162,15 @@ class Crew:
     def resize(self, target: int, now: float) -> None:
         before, self.target = self.target, target
         if target != before:
+            if self.workers:
+                logger.info("the pool is to have %s children instead of %s", target, before)
             scaled = ScaledUp if target > before else ScaledDown
             self._options.observe(scaled(target, before))
         self.reconcile(now)
 
     def restart(self, now: float) -> None:
         """Replace every child by one that holds this process as it is now."""
+        logger.info("pool restart: every child is replaced")
         for worker in self.live():
             worker.due = worker.due or "pool restart"
         self._nursery.renew()

@@ -121,6 +121,7 @@ class Nursery:
 
     def _start_server(self) -> ForkServer:
         server = self._source.start_server()
+        logger.info("fork server pid:%s started", server.pid)
         self._servers.append(server)
         self._watch(server)
         return server

@@ -45,6 +45,14 @@ bench: $(VENV)/.test
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
+# Who asks for an interpreter gets no other, even if an environment is there.
+ifneq ($(origin PYTHON),file)
+.PHONY: interpreter
+interpreter:
+	@PYTHON="$(PYTHON)" sh tools/setup.sh "$(VENV)"
+demo test lint format conformance bench: | interpreter
+endif
+
 # A virtual environment with the package's extra of that name.
 $(VENV)/.%: pyproject.toml tools/setup.sh
 	@PYTHON="$(PYTHON)" sh tools/setup.sh "$(VENV)" $*

@@ -1,9 +1,10 @@
 #!/bin/sh
 # Make a virtual environment with this package in it: setup.sh FOLDER EXTRA
+# Without EXTRA, see only whether a folder that is there was made with $PYTHON.
 set -eu
 
 venv=$1
-extra=$2
+extra=${2:-}
 python=${PYTHON:-python3}
 
 fail() {
@@ -18,6 +19,20 @@ version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/de
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     fail "$python is Python $version. $needed"
 
+describe() {
+    "$1" -c 'import sys; print(sys.version.split()[0], "of", sys.base_prefix)'
+}
+
+if [ -z "$extra" ]; then
+    [ -x "$venv/bin/python" ] || exit 0
+    asked=$(describe "$python")
+    there=$(describe "$venv/bin/python") || there="that does not run"
+    [ "$asked" = "$there" ] ||
+        fail "$venv has Python $there, not $asked: make clean first, or choose VENV=folder"
+    exit 0
+fi
+
+trap 'echo "setup: stopped; the next make goes on" >&2; exit 130' INT
 if [ ! -x "$venv/bin/pip" ]; then
     # Debian and Ubuntu ship the standard library's venv in a package of its own.
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
@@ -32,8 +47,10 @@ if [ ! -x "$venv/bin/pip" ]; then
         rmdir "$venv" 2>/dev/null || fail "$venv exists and is no virtual environment; remove it"
     fi
     rm -rf "$venv"
-    "$python" -m venv "$venv"
+    # What it says is shown only if it fails: after Ctrl-C it is a traceback.
+    said=$("$python" -m venv "$venv" 2>&1) || fail "$venv could not be made: $said"
 fi
-echo "Installing celery_workerpool with what \"$extra\" needs into $venv"
+echo "Installing celery_workerpool with what \"$extra\" needs into $venv;" \
+    "pip downloads it, and says nothing for a minute or more"
 "$venv/bin/pip" install --quiet --quiet --disable-pip-version-check --editable ".[$extra]" ||
     fail "pip could not install the dependencies"

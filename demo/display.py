@@ -200,20 +200,28 @@ def _state(counts: Counts) -> Text:
 def _children(progress: Progress) -> RenderableType:
     grid = Table.grid(padding=(0, 2), expand=True)
     grid.add_column(no_wrap=True)
-    for _column in range(2):
+    for _column in range(3):
         grid.add_column(justify="right", no_wrap=True)
     grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-    children = sorted(progress.children.values(), key=lambda child: child.pid)
-    for child in children[:MAX_CHILDREN]:
+    pids = sorted(progress.running.keys() | progress.children.keys())
+    for pid in pids[:MAX_CHILDREN]:
+        child = progress.children.get(pid) or Child(pid)
+        runs = progress.running.get(pid)
+        ran = max(0.0, time.time() - runs.started) if runs and runs.started else 0.0
         grid.add_row(
-            Text(f" child {child.pid}", style="yellow"),
+            Text(f" child {pid}", style="yellow"),
             f"{child.tasks:,} {plural(child.tasks, 'task')}",
-            f"{busy(child, progress.elapsed)} busy",
-            Text(printable(child.last), style="dim"),
+            f"{busy(child, progress.elapsed, ran)} busy",
+            f"{ran:.1f} s" if runs else "",
+            Text(printable(runs.title)) if runs else Text(_idle(child), style="dim"),
         )
-    if len(children) > MAX_CHILDREN:
-        grid.add_row(Text(f" and {len(children) - MAX_CHILDREN} more", style="dim"))
+    if len(pids) > MAX_CHILDREN:
+        grid.add_row(Text(f" and {len(pids) - MAX_CHILDREN} more", style="dim"))
     return grid
+
+
+def _idle(child: Child) -> str:
+    return f"last: {printable(child.last)}" if child.last else "idle"
 
 
 def _rates(samples: list[tuple[float, int]], step: float = 0.5) -> list[float]:
@@ -232,9 +240,9 @@ def _sparkline(rates: list[float]) -> str:
     return "".join(BLOCKS[min(7, int(rate / top * 8))] for rate in rates)
 
 
-def busy(child: Child, elapsed: float) -> str:
-    """The part of the time that a child spent in tasks."""
-    return f"{min(1.0, child.busy / elapsed) if elapsed else 0.0:.0%}"
+def busy(child: Child, elapsed: float, running: float = 0.0) -> str:
+    """The part of the time that a child spent in tasks; ``running`` seconds in the present one."""
+    return f"{min(1.0, (child.busy + running) / elapsed) if elapsed else 0.0:.0%}"
 
 
 def label(kind: Kind) -> Text:

@@ -12,6 +12,7 @@ from kombu.exceptions import OperationalError
 from . import tasks
 from .app import app
 from .files import Folder
+from .look import Look
 from .model import (
     COMPRESS,
     HASH,
@@ -40,7 +41,7 @@ BATCH = 500
 
 
 class Job:
-    """Sends the tasks and collects what becomes of them, in one thread.
+    """Sends the tasks and collects what becomes of them, in one thread; another asks the worker.
 
     Use as a context manager: it listens to events in between.
 
@@ -57,6 +58,7 @@ class Job:
         self._open: set[str] = set()
         self._to_fetch: set[str] = set()
         self._last_event = time.monotonic()
+        self._look = Look(app)
 
     def __enter__(self) -> Self:
         self._connection = app.connection_for_read()
@@ -71,6 +73,7 @@ class Job:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._look.close()
         self._listening.__exit__(None, None, None)
         self._connection.release()
 
@@ -79,6 +82,7 @@ class Job:
         while not self.progress.online:
             self._listen(0.05)
             self._tick()
+        self._look.start()
 
     def send(self) -> None:
         """Send three tasks for every file; the worker begins meanwhile."""
@@ -110,6 +114,10 @@ class Job:
 
     def _listen(self, patience: float) -> None:
         """Handle the events that are there, waiting a moment for the first."""
+        self.progress.running = {
+            pid: self.records[task_id] if task_id in self._open else None
+            for pid, task_id in self._look.running.items()
+        }
         deadline = time.monotonic() + 0.1
         try:
             self._events.drain_events(timeout=patience)

@@ -47,6 +47,10 @@ class TaskRecord:
     error: str | None = None
 
     @property
+    def title(self) -> str:
+        return f"{self.kind.label.lower()} of {self.file}"
+
+    @property
     def queue_time(self) -> float | None:
         """Seconds between sending and start, where the start was seen."""
         return None if self.started is None else max(0.0, self.started - self.sent)
@@ -65,7 +69,7 @@ class Child:
         """Note a task it has done."""
         self.tasks += 1
         self.busy += record.runtime or 0.0
-        self.last = f"{record.kind.label.lower()} of {record.file}"
+        self.last = record.title
 
 
 @dataclass(slots=True)
@@ -89,7 +93,10 @@ class Progress:
     """How far the job is, for the display to show."""
 
     counts: dict[Kind, Counts]
+    #: Those that have done a task.
     children: dict[int, Child] = field(default_factory=dict)
+    #: The worker's children, with what each runs, as last asked; None for one that is idle.
+    running: dict[int, TaskRecord | None] = field(default_factory=dict)
     begin: float = 0.0
     online: bool = False
 

@@ -43,6 +43,8 @@ MAX_SOCKET_PATH = 100
 
 #: How many lines of the log of a process that died are shown.
 TAIL = 12
+#: Where a log has this, its last line says what is wrong.
+TRACEBACK = "Traceback (most recent call last):"
 #: Seconds for the server to answer.
 SERVER_TIMEOUT = 20.0
 #: Seconds for the worker, then for the server, to end before they are killed.
@@ -198,6 +200,8 @@ class Processes:
 
     def _died(self, name: str, how: str) -> ProcessDied:
         lines = self._log(name).read_text(errors="replace").strip().splitlines()
+        if any(line.startswith(TRACEBACK) for line in lines):
+            return ProcessDied(f"{name} {how}: {lines[-1]}")
         return ProcessDied(f"{name} {how}", "\n".join(lines[-TAIL:]))
 
 

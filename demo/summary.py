@@ -17,6 +17,8 @@ MAX_CHILDREN = 8
 MAX_FAILURES = 5
 #: Seconds; where LOW tasks wait less, hardly anything ever waited beside anything else.
 SHORT = 0.5
+#: Columns of the files' table that are not names: two of "99.9 kB   100.0%", and the gaps.
+FIGURES = 43
 
 
 def print_summary(console: Console, report: Report, *, pool: str, default_folder: bool) -> None:
@@ -101,7 +103,7 @@ def _children(report: Report) -> Table:
 
 def _files(report: Report, width: int) -> Table:
     table = _table("Largest", "Size", "LZMA", "Most compressible", "Size", "LZMA", text=(0, 3))
-    room = max(12, (width - 36) // 2)
+    room = max(12, (width - FIGURES) // 2)
     largest, compressible = report.largest(), report.most_compressible()
     for number in range(max(len(largest), len(compressible))):
         table.add_row(*_file(largest, number, room), *_file(compressible, number, room))

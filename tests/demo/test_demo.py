@@ -303,8 +303,11 @@ def test_a_worker_that_does_not_start_is_shown(start: Start, folder: Path) -> No
     demo = start(folder, "--pool", "no_such_module:Pool")
 
     assert demo.finish() == 1
-    assert "no_such_module" in demo.output
-    assert demo.lines[-1].startswith("demo: the worker ended early (exit code ")
+    assert demo.lines[-1] == (
+        "demo: the worker ended early (exit code 1): "
+        "ModuleNotFoundError: No module named 'no_such_module'\n"
+    )
+    assert demo.lines[-2].startswith("Valkey "), demo.output  # And no traceback in between.
     assert demo.left_overs() == ({}, [])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,16 @@ def test_no_setting_is_named_that_does_not_exist(page: Path) -> None:
 
 def text_of(name: str) -> str:
     return (ROOT / name).read_text()
+
+
+def test_the_contents_of_the_operating_manual_name_every_section() -> None:
+    text = text_of("docs/operating.md")
+    assert re.findall(r"\[([^]]+)\]\(#", text.splitlines()[2]) == re.findall(
+        r"^## (.+)$", text, re.MULTILINE
+    )
+
+
+def test_every_extra_is_documented() -> None:
+    extras = tomllib.loads(text_of("pyproject.toml"))["project"]["optional-dependencies"]
+    rows = [line.split("|")[1] for line in text_of("README.md").splitlines() if line[:3] == "| `"]
+    assert set(extras) <= set(re.findall(r"`(\w+)`", "".join(rows)))

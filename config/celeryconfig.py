@@ -32,7 +32,7 @@ task_default_priority = 6
 
 # ── limits ───────────────────────────────────────────────────────────────────────────────────
 # No task may hang for ever. First an exception in the task, then, if that does not help, the
-# end of its child and of everything it started. Tasks that need more set their own.
+# end of its child and of all its descendants. Tasks that need more set their own.
 task_soft_time_limit = 540  # seconds
 task_time_limit = 600
 

@@ -56,7 +56,7 @@ class WorkerTerminated(PoolEvent):
     NAME = "workerpool-worker-terminated"
     number: int
     child_pid: int | None
-    cause: str  # the value of a LossCause: "terminated", "memory", "channel", "shutdown"
+    cause: str  # the value of a LossCause: "time-limit", "memory", …
 
 
 @dataclass(frozen=True, slots=True)

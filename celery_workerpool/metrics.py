@@ -98,7 +98,8 @@ class Ledger:
         self.tasks: dict[str, TaskFigures] = {}
         #: Seconds from the arrival in the pool to the hand-over to a child, by priority.
         self.waited: dict[TaskPriority, Histogram] = {level: Histogram() for level in TaskPriority}
-        #: Tasks that ended per second, over the last minute.
+        #: Tasks that ended per second, over the last minute; of merged figures only, a live
+        #: ledger tells it in its snapshot.
         self.throughput = 0.0
         self._recent: deque[list[int]] = deque()  # [second, tasks that ended in it]
         self._began: float | None = None

@@ -63,9 +63,12 @@ class LossCause(enum.Enum):
 
     EXITED = "exited"  # the child died of its own: crash, os._exit, somebody's kill -9
     TERMINATED = "terminated"  # ended because its submitter asked for it
+    TIME_LIMIT = "time-limit"  # ended by the pool, over its hard time limit
     MEMORY = "memory"  # ended by the pool, over its memory limit
     CHANNEL = "channel"  # the task closed the child's connection to the pool
     SHUTDOWN = "shutdown"  # the pool was told to end at once
+    OVERDUE = "overdue"  # not ready, or not gone, in its time
+    UNWANTED = "unwanted"  # the pool was to be smaller before the child was ready
 
 
 @dataclass(frozen=True, slots=True)

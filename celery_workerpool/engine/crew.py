@@ -259,7 +259,7 @@ class Crew:
             self._idle.remove(worker)
             self._retire(worker, now)
         elif worker.state is WorkerState.STARTING:
-            worker.kill(LossCause.SHUTDOWN)
+            worker.kill(LossCause.UNWANTED)
 
     def _retire(self, worker: Worker, now: float) -> None:
         logger.debug("child pid:%s retires: %s", worker.pid, worker.leaving)
@@ -293,7 +293,7 @@ class Crew:
             logger.warning("child pid:%s did not leave in time and is killed", worker.pid)
         if worker.pid is None:
             self._nursery.distrust(worker.server)
-        self._give_up(worker, LossCause.SHUTDOWN, now)
+        self._give_up(worker, LossCause.OVERDUE, now)
 
     def _give_up(self, worker: Worker, cause: LossCause, now: float) -> None:
         if worker.state is WorkerState.STARTING:

@@ -328,7 +328,7 @@ class Engine:
         self._read(worker, now)  # The answer may have come just in time.
         if job is None or worker.job is not job:
             return
-        worker.kill(LossCause.TERMINATED)
+        worker.kill(LossCause.TIME_LIMIT)
         self._end(job, worker)
         self._crew.unburden(worker)
         self._crew.reconcile(now)

@@ -23,6 +23,7 @@ from .outcome import error_info, exception_info, loss_info
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
+    from .shutdown import ColdShutdown
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class TaskHandle(Job):
         soft, hard: time limits given with the call, not yet checked.
         default_limits: the pool's.
         ledger: where its figures go.
+        cold: hears of it when a cold shutdown ends the task.
     """
 
     def __init__(
@@ -52,8 +54,10 @@ class TaskHandle(Job):
         hard: object,
         default_limits: Limits,
         ledger: Ledger,
+        cold: ColdShutdown,
     ) -> None:
         super().__init__()
+        self._cold = cold
         self._ledger = ledger
         self._started_at = 0.0
         self._engine = engine
@@ -167,8 +171,12 @@ class TaskHandle(Job):
         if request is not None and worker_state.should_terminate not in (None, False):
             # A cold shutdown. What is acknowledged late goes back to the broker; what was
             # acknowledged early will not run again, so it must not be left without an end.
+            if request._already_revoked:
+                return  # It has its end.
             if request.task.acks_late:
+                self._cold.given_back()
                 return
+            self._cold.ended(str(self))
             request._already_cancelled = False
             loss = replace(loss, cause=LossCause.SHUTDOWN)
         self._call_back("error_callback", loss_info(loss, self._signum, str(self)))

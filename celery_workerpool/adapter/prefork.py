@@ -36,7 +36,7 @@ from .handle import TaskHandle, bare_call, seconds
 from .info import describe_pool, describe_status
 from .refusal import ConfigurationRefused
 from .runtime import CeleryRuntime
-from .shutdown import ShutdownWatch
+from .shutdown import ColdShutdown, ShutdownWatch
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +70,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         self._engine: Engine | None = None
         self._hub: Any = None  # the worker's event loop, while there is a connection
         self._ledger = Ledger()
+        self._cold = ColdShutdown()
         self.events = EventSender()
 
     # ── life ─────────────────────────────────────────────────────────────────────────────
@@ -134,6 +135,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
             return
         watch = ShutdownWatch(engine, self.settings.terminate_grace, self._hub)
         engine.stop(between=watch)
+        self._cold.summarize()
         self._engine = None
 
     def on_terminate(self) -> None:
@@ -141,6 +143,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.kill()
+            self._cold.summarize()
 
     # ── tasks ────────────────────────────────────────────────────────────────────────────
 
@@ -177,6 +180,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
             timeout,
             self._default_limits,
             self._ledger,
+            self._cold,
         )
         try:
             job.level = self._level(job.headers)

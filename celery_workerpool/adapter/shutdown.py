@@ -1,4 +1,4 @@
-"""What the worker still has to do while the pool waits for its last tasks."""
+"""What the worker has to do while the pool waits for its last tasks, and what it says then."""
 
 from __future__ import annotations
 
@@ -39,6 +39,29 @@ class ShutdownWatch:
                 logger.warning("while waiting for the last tasks", exc_info=True)
         if time.monotonic() >= self._kill_at:
             self._engine.kill_terminated()
+
+
+class ColdShutdown:
+    """Logs what a cold shutdown does to the tasks that run."""
+
+    def __init__(self) -> None:
+        self._given_back = 0
+
+    def ended(self, task: str) -> None:
+        """A task was killed whose message the broker no longer has."""
+        logger.error("Task %s was killed by the cold shutdown and will not run again", task)
+
+    def given_back(self) -> None:
+        """A task was killed that the broker will deliver again."""
+        self._given_back += 1
+
+    def summarize(self) -> None:
+        """Say how many were given back since the last time."""
+        count, self._given_back = self._given_back, 0
+        if count:
+            logger.warning(
+                "Tasks that the cold shutdown killed and that go back to the broker: %s", count
+            )
 
 
 def _run_acknowledgements(hub: Any) -> None:

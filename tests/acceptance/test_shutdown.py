@@ -130,7 +130,11 @@ def test_a_cold_shutdown_ends_what_runs_and_loses_nothing(
         for result in (early, stubborn):
             assert result.state == states.FAILURE
             assert "cold shutdown" in str(result.result)
+            lost = f"[{result.id}] was killed by the cold shutdown and will not run again"
+            assert worker.log.count(lost) == 1
         assert not late.ready()
+        returned = "Tasks that the cold shutdown killed and that go back to the broker: 1\n"
+        assert worker.log.count(returned) == 1
 
         trace.open_gate()
         worker.start()

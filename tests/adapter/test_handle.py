@@ -14,6 +14,7 @@ from celery.worker import state as worker_state
 from celery.worker.request import Request
 
 from celery_workerpool.adapter.handle import TaskHandle, bare_call, seconds
+from celery_workerpool.adapter.shutdown import ColdShutdown
 from celery_workerpool.errors import InvalidTaskError
 from celery_workerpool.metrics import Ledger
 from celery_workerpool.types import Limits, Loss, LossCause, RemoteFailure
@@ -84,6 +85,7 @@ def make_handle(
     default: Limits | None = None,
     engine: Any = None,
     ledger: Ledger | None = None,
+    cold: ColdShutdown | None = None,
 ) -> TaskHandle:
     return TaskHandle(
         engine,
@@ -94,6 +96,7 @@ def make_handle(
         hard,
         default or Limits(),
         ledger or Ledger(),
+        cold or ColdShutdown(),
     )
 
 
@@ -280,6 +283,43 @@ def test_a_cold_shutdown_ends_what_will_not_run_again(
     request = FakeRequest(task=task)
     for_request(request).lost(LOSS)
     assert [type(info.exception) for info in request.errors] == ([told] if told else [])
+
+
+@pytest.mark.parametrize(
+    ("acks_late", "revoked", "lines"),
+    [
+        (False, False, ["Task shop.add[task-1] was killed by the cold shutdown and will not run"]),
+        (True, False, ["Tasks that the cold shutdown killed and that go back to the broker: 1"]),
+        (False, True, []),
+        (True, True, []),
+    ],
+    ids=["early", "late", "early, revoked", "late, revoked"],
+)
+def test_a_cold_shutdown_says_what_becomes_of_a_task(
+    acks_late: bool,
+    revoked: bool,
+    lines: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(worker_state, "should_terminate", True)
+    task = SimpleNamespace(soft_time_limit=None, time_limit=None, acks_late=acks_late)
+    request = FakeRequest(task=task, _already_revoked=revoked)
+    cold = ColdShutdown()
+    handle = for_request(
+        request,
+        target=fast_trace_task,
+        args=("shop.add", "task-1", {"delivery_info": {}}, BODY, "json", "utf-8"),
+        cold=cold,
+    )
+    handle.lost(LOSS)
+    for _ in range(2):  # A cold shutdown may interrupt a warm one; each comes to its end.
+        cold.summarize()
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == len(lines)
+    assert all(map(str.startswith, said, lines)), said
+    if revoked:
+        assert request.errors == [], "it keeps the end it has"
 
 
 # ── termination ──────────────────────────────────────────────────────────────────────────────

@@ -179,7 +179,9 @@ def test_an_idle_worker_waits_if_told_to(make_worker: Workers) -> None:
         assert "Initiating Soft Shutdown" in worker.log
 
 
-def test_a_killed_worker_takes_everything_along(make_worker: Workers, trace: Trace) -> None:
+def test_a_killed_worker_takes_everything_along(
+    make_worker: Workers, trace: Trace, record_property: Callable[[str, object], None]
+) -> None:
     with make_worker(concurrency=2) as worker:
         worker.send("start_descendants", trace.path)
         worker.send("ignore_signals", trace.path, "stubborn")
@@ -187,8 +189,9 @@ def test_a_killed_worker_takes_everything_along(make_worker: Workers, trace: Tra
         assert len(tagged(worker.tag)) >= 8  # main, fork server, children, descendants
         worker.signal(signal.SIGKILL)
         killed = time.monotonic()
-        wait_until(lambda: not tagged(worker.tag), "all are gone", timeout=5.0)
-        assert time.monotonic() - killed < 1.0
+        # Each would go on for ten minutes, and nobody is left who could tell it to end.
+        wait_until(lambda: not tagged(worker.tag), "all are gone")
+        record_property("milliseconds", round(1000 * (time.monotonic() - killed)))
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGQUIT])

@@ -42,6 +42,12 @@ class EventSender:
         """The connection is lost, or the worker stops."""
         self._dispatcher = None
 
+    @property
+    def free(self) -> bool:
+        """Whether nobody is sending: Celery's lock is not one that a thread may take twice."""
+        dispatcher = self._dispatcher
+        return dispatcher is None or not dispatcher.mutex.locked()
+
     def _flush(self) -> None:
         # Never waits for a lock: a signal handler that stops the worker may have interrupted
         # the very code that holds it. What is kept goes with the next event.
@@ -49,13 +55,8 @@ class EventSender:
             return
         try:
             dispatcher = self._dispatcher
-            while self._kept and dispatcher is not None and _is_free(dispatcher):
+            while self._kept and dispatcher is not None and self.free:
                 event, when = self._kept.popleft()
                 dispatcher.send(event.NAME, **event.to_fields(), timestamp=when)
         finally:
             self._lock.release()
-
-
-def _is_free(dispatcher: Any) -> bool:
-    """Whether nobody is sending: Celery's lock is not one that a thread may take twice."""
-    return not dispatcher.mutex.locked()

@@ -133,7 +133,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
             # is doing must be finished first; on_terminate follows when the handler returns.
             engine.close()
             return
-        watch = ShutdownWatch(engine, self.settings.terminate_grace, self._hub)
+        watch = ShutdownWatch(engine, self.settings.terminate_grace, self._hub, self.events)
         engine.stop(between=watch)
         self._cold.summarize()
         self._engine = None

@@ -9,6 +9,7 @@ from typing import Any
 from kombu.message import Message
 
 from ..engine.engine import Engine
+from .eventsender import EventSender
 
 logger = logging.getLogger(__name__)
 
@@ -23,17 +24,21 @@ class ShutdownWatch:
         grace: seconds that a task which was told to end may take, counted from now.
         hub: the worker's event loop; None without one, and without connection. (kombu's own
             ``get_event_loop`` no longer knows it after the first lost connection.)
+        events: where timers send events. A signal handler that stops the worker may have
+            interrupted one who is sending; whoever sends again then waits for ever.
     """
 
-    def __init__(self, engine: Engine, grace: float, hub: Any) -> None:
+    def __init__(self, engine: Engine, grace: float, hub: Any, events: EventSender) -> None:
         self._engine = engine
         self._hub = hub
+        self._events = events
         self._kill_at = time.monotonic() + grace
 
     def __call__(self) -> None:
         if self._hub is not None:
             try:
-                self._hub.fire_timers()
+                if self._events.free:
+                    self._hub.fire_timers()
                 _run_acknowledgements(self._hub)
             except Exception:  # A broken connection must not keep the pool from stopping.
                 logger.warning("while waiting for the last tasks", exc_info=True)

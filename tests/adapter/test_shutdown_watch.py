@@ -1,0 +1,43 @@
+"""What goes on while the pool waits for its last tasks."""
+
+from __future__ import annotations
+
+import threading
+
+from celery_workerpool.adapter.eventsender import EventSender
+from celery_workerpool.adapter.shutdown import ShutdownWatch
+from tests.support.world import World
+
+
+class Hub:
+    """Counts how often its timers were fired; has nothing else to do."""
+
+    def __init__(self) -> None:
+        self.fired = 0
+
+    def fire_timers(self) -> None:
+        self.fired += 1
+
+    def _pop_ready(self) -> set[object]:
+        return set()
+
+
+class Dispatcher:
+    """Celery's, as far as it matters."""
+
+    def __init__(self) -> None:
+        self.mutex = threading.Lock()
+        self.groups: set[str] = set()
+
+
+def test_no_timer_fires_while_the_interrupted_code_sends_events() -> None:
+    """A timer would send a heartbeat, and wait for ever for the lock of that code."""
+    hub, events, dispatcher = Hub(), EventSender(), Dispatcher()
+    events.connected(dispatcher)
+    with World() as world:
+        watch = ShutdownWatch(world.engine, 5.0, hub, events)
+        with dispatcher.mutex:
+            watch()
+        assert hub.fired == 0
+        watch()
+        assert hub.fired == 1

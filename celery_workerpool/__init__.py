@@ -2,34 +2,64 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from .errors import InvalidTaskError, MemoryLimitExceeded, SettingsError, WorkerPoolError
+from .errors import (
+    EmbeddedError,
+    InvalidTaskError,
+    ManagerClosed,
+    MemoryLimitExceeded,
+    QueueFullError,
+    SettingsError,
+    TaskCancelled,
+    TaskDataError,
+    WorkerPoolError,
+)
 from .process.reporting import report_progress
-from .types import TaskPriority, WorkerState, WorkerTaskType
+from .types import TaskPriority, TaskStatus, WorkerState, WorkerTaskType
 
 if TYPE_CHECKING:
     from .adapter.prefork import WorkerPool
+    from .handlers import TaskContext, handler
+    from .manager import WorkerManager, create_worker_manager
 
 __all__ = [
+    "EmbeddedError",
     "InvalidTaskError",
+    "ManagerClosed",
     "MemoryLimitExceeded",
+    "QueueFullError",
     "SettingsError",
+    "TaskCancelled",
+    "TaskContext",
+    "TaskDataError",
     "TaskPriority",
+    "TaskStatus",
+    "WorkerManager",
     "WorkerPool",
     "WorkerPoolError",
     "WorkerState",
     "WorkerTaskType",
+    "create_worker_manager",
+    "handler",
     "report_progress",
 ]
 
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:
-    # The pool imports Celery's worker; a client that only names a priority should not.
-    if name == "WorkerPool":
-        from .adapter.prefork import WorkerPool
+#: Imported when asked for: a client that only names a priority needs no worker and no facade.
+_LAZY = {
+    "TaskContext": ".handlers",
+    "WorkerManager": ".manager",
+    "WorkerPool": ".adapter.prefork",
+    "create_worker_manager": ".manager",
+    "handler": ".handlers",
+}
 
-        return WorkerPool
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

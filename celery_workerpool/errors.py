@@ -7,6 +7,10 @@ WorkerPoolError
 ├── TaskDataError          what a task was given cannot be processed; trying again is no use
 │   └── PathRefused        a path leads out of the file roots, or to what is no regular file
 ├── TaskCancelled          a handler saw that its task is not wanted any more and stopped
+├── QueueFullError         too many tasks have not ended yet; nothing was sent
+├── TaskFailed             a task failed, and nothing more exact is known of its error
+├── ManagerClosed          the manager was shut down
+├── EmbeddedError          the private broker or worker of embedded mode cannot run
 ├── MemoryLimitExceeded    the task's child outgrew the memory limit and was killed
 ├── ResultNotPlain         a function sent a result that is no plain data
 └── ForkServerLost         the process that starts children is gone
@@ -85,6 +89,30 @@ class PathRefused(TaskDataError):
 
 class TaskCancelled(WorkerPoolError):
     """A handler saw that its task is not wanted any more, removed its output and stopped."""
+
+
+class QueueFullError(WorkerPoolError):
+    """``max_task_queue_size`` tasks have not ended yet; wait for some, then submit again."""
+
+    def __init__(self, count: int, limit: int) -> None:
+        super().__init__(count, limit)
+        self.count = count
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"{self.count} tasks have not ended yet, {self.limit} may (max_task_queue_size)"
+
+
+class TaskFailed(WorkerPoolError):
+    """A task failed, and the result backend has no exception of it."""
+
+
+class ManagerClosed(WorkerPoolError):
+    """The manager was shut down; create another."""
+
+
+class EmbeddedError(WorkerPoolError):
+    """The broker or the worker of embedded mode could not be started, or has ended; says why."""
 
 
 class MemoryLimitExceeded(WorkerPoolError):

@@ -42,10 +42,12 @@ class Outcome(enum.Enum):
 class Histogram:
     """Durations in buckets of logarithmic width, as in HdrHistogram and DDSketch."""
 
-    def __init__(self, counts: Mapping[int, int] | None = None) -> None:
+    def __init__(self, counts: Mapping[int, int] | None = None, total: float = 0.0) -> None:
         self._counts: Counter[int] = Counter(counts)
+        self.total = total  # seconds, of all durations
 
     def add(self, seconds: float) -> None:
+        self.total += seconds
         bucket = math.floor(math.log2(seconds) * RESOLUTION) if seconds > SHORTEST else _FIRST
         self._counts[bucket] += 1
 
@@ -66,14 +68,17 @@ class Histogram:
 
     def merge(self, other: Histogram) -> None:
         self._counts.update(other._counts)
+        self.total += other.total
 
-    def to_plain(self) -> dict[str, int]:
-        """Bucket and count; JSON allows only text for keys."""
-        return {str(bucket): count for bucket, count in self._counts.items()}
+    def to_plain(self) -> dict[str, Any]:
+        """``total`` and ``counts`` by bucket; JSON allows only text for keys."""
+        counts = {str(bucket): count for bucket, count in self._counts.items()}
+        return {"total": self.total, "counts": counts}
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, int]) -> Self:
-        return cls({int(bucket): count for bucket, count in plain.items()})
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        counts = {int(bucket): count for bucket, count in plain["counts"].items()}
+        return cls(counts, plain["total"])
 
 
 _FIRST = math.floor(math.log2(SHORTEST) * RESOLUTION)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from .errors import SettingsError
 
@@ -33,6 +34,12 @@ class Settings:
     start_timeout: float | None = None
     #: Seconds between the signal that ends a task when the pool stops, and SIGKILL.
     terminate_grace: float = 5.0
+    #: Modules that register handlers of task types, by dotted name or as paths of .py files.
+    handler_modules: tuple[str, ...] = ()
+    #: Folders outside of which handlers open no file; None: no limit.
+    file_roots: tuple[str, ...] | None = None
+    #: Modules whose functions CUSTOM tasks may name; "package.*" for all below one.
+    custom_modules: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._check("priority_aging", above=0.0)
@@ -40,6 +47,9 @@ class Settings:
         self._check("memory_kill_ratio", at_least=1.0, optional=True)
         self._check("start_timeout", above=0.0, optional=True)
         self._check("terminate_grace", at_least=0.0)
+        self._check_names("handler_modules")
+        self._check_names("file_roots", optional=True)
+        self._check_names("custom_modules")
 
     @classmethod
     def from_mapping(cls, conf: Mapping[str, object]) -> Settings:
@@ -57,6 +67,23 @@ class Settings:
                 names = ", ".join(PREFIX + n for n in sorted(known))
                 raise SettingsError(PREFIX + name, given[name], f"one of {names}{hint}")
         return cls(**given)  # type: ignore[arg-type]  # checked by __post_init__
+
+    @classmethod
+    def of_app(cls, app: Any) -> Settings:
+        """Those of a Celery app, whatever the spelling of its keys.
+
+        With a namespace (Django's ``CELERY_WORKERPOOL_…``) Celery finds a key when it is asked
+        for, but lists it as it was written.
+
+        Raises:
+            SettingsError: as :meth:`from_mapping`.
+        """
+        conf = app.conf
+        namespace = str(getattr(conf, "prefix", None) or "").lower()
+        lowered = ((str(key).lower().removeprefix(namespace), key) for key in conf)
+        return cls.from_mapping(
+            {name: conf[key] for name, key in lowered if name.startswith(PREFIX)}
+        )
 
     def _check(
         self,
@@ -76,3 +103,12 @@ class Settings:
         in_range = value > above if above is not None else value >= (at_least or 0.0)
         if not in_range or not math.isfinite(value):
             raise SettingsError(PREFIX + name, value, expected)
+
+    def _check_names(self, name: str, *, optional: bool = False) -> None:
+        value = getattr(self, name)
+        if value is None and optional:
+            return
+        names = () if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
+        if isinstance(value, str) or not all(isinstance(item, str) and item for item in names):
+            raise SettingsError(PREFIX + name, value, "a list of text")
+        object.__setattr__(self, name, names)

@@ -32,6 +32,18 @@ class WorkerTaskType(enum.StrEnum):
     CUSTOM = "CUSTOM"
 
 
+class TaskStatus(enum.Enum):
+    """Where a task is, as its submitter sees it."""
+
+    PENDING = "PENDING"  # sent, or waiting for its next try
+    ASSIGNED = "ASSIGNED"  # a worker has it
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"  # revoked or expired
+    TIMEOUT = "TIMEOUT"  # it broke a time limit
+
+
 class WorkerState(enum.Enum):
     """Where a child process is in its life; every change happens in ``engine.Worker``."""
 

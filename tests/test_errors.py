@@ -10,28 +10,36 @@ import pytest
 import celery_workerpool
 from celery_workerpool import errors
 from celery_workerpool.errors import (
+    EmbeddedError,
     ForkServerLost,
     InvalidTaskError,
+    ManagerClosed,
     MemoryLimitExceeded,
     MissingLibraryError,
     PathRefused,
+    QueueFullError,
     ResultNotPlain,
     SettingsError,
     TaskCancelled,
     TaskDataError,
+    TaskFailed,
     WorkerPoolError,
 )
 
 EXAMPLES = [
     SettingsError("workerpool_priority_aging", -1, "a number above 0"),
     InvalidTaskError("timelimit", "soon", "seconds, as a number of at least 0, or None"),
+    MissingLibraryError("IMAGE_MANIPULATION", "Pillow", "images"),
+    TaskDataError("not an image"),
+    PathRefused("/etc/shadow is outside of the file roots"),
+    TaskCancelled("task t-1: cancelled"),
+    TaskFailed("task t-1: rejected"),
+    QueueFullError(1000, 1000),
+    ManagerClosed("the manager was shut down; create another"),
+    EmbeddedError("no Valkey or Redis to start"),
     MemoryLimitExceeded("Memory limit of 100.0 MiB exceeded"),
     ResultNotPlain("shop.Order"),
     ForkServerLost("end of file"),
-    MissingLibraryError("IMAGE_MANIPULATION", "Pillow", "images"),
-    TaskDataError("photo.jpg is not an image"),
-    PathRefused("/etc/passwd leads out of the file roots"),
-    TaskCancelled("the result is not wanted"),
 ]
 
 
@@ -59,6 +67,18 @@ def test_bad_values_are_value_errors_that_name_what_came_and_what_is_expected(
     error = kind("size", "many", "a number")
     assert isinstance(error, ValueError)
     assert str(error) == "size = 'many': expected a number"
+
+
+def test_a_missing_library_is_named_with_what_installs_it() -> None:
+    error = MissingLibraryError("IMAGE_MANIPULATION", "Pillow", "images")
+    assert str(error) == (
+        "IMAGE_MANIPULATION needs Pillow, which is not installed: "
+        'pip install "celery_workerpool[images]"'
+    )
+
+
+def test_a_full_queue_says_how_full_and_which_setting_says_so() -> None:
+    assert str(QueueFullError(7, 5)) == "7 tasks have not ended yet, 5 may (max_task_queue_size)"
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)

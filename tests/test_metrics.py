@@ -33,7 +33,9 @@ def test_a_quantile_is_right_to_within_five_percent(values: list[float], fractio
 def test_merging_loses_nothing(some: list[float], others: list[float]) -> None:
     merged = histogram(some)
     merged.merge(histogram(others))
-    assert merged.to_plain() == histogram(some + others).to_plain()
+    expected = histogram(some + others).to_plain()
+    # The order of an addition shows in the last bit of a float; buckets are counted exactly.
+    assert merged.to_plain() == {**expected, "total": pytest.approx(expected["total"])}
     assert len(merged) == len(some) + len(others)
 
 

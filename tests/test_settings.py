@@ -8,7 +8,6 @@ from types import MappingProxyType
 import pytest
 from celery import Celery
 
-from celery_workerpool.adapter.prefork import _lower_case
 from celery_workerpool.errors import SettingsError
 from celery_workerpool.settings import Settings
 
@@ -119,4 +118,4 @@ def test_settings_are_found_in_any_namespace(namespace: str | None, key: str) ->
     source = type("conf", (), {key: 7.0, "CELERY_TASK_ACKS_LATE": True})
     app.config_from_object(source, namespace=namespace)
     assert app.conf.worker_pool  # Celery reads the source on first use; a worker has done so.
-    assert Settings.from_mapping(_lower_case(app.conf)).priority_aging == 7.0
+    assert Settings.of_app(app).priority_aging == 7.0

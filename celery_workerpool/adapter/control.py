@@ -19,6 +19,12 @@ def workerpool_metrics(state: Any, **_: object) -> dict[str, Any]:
     return _ask(state, "metrics")
 
 
+@inspect_command()
+def workerpool_report(state: Any, **_: object) -> dict[str, Any]:
+    """Children, figures and the machine's size, for the facade."""
+    return _ask(state, "report")
+
+
 def _ask(state: Any, method: str) -> dict[str, Any]:
     pool = state.consumer.pool
     answer = getattr(pool, method, None)

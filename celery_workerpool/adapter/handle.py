@@ -189,6 +189,7 @@ class TaskHandle(Job):
         self._call_back("timeout_callback", False, limit)
 
     def _ended(self, outcome: Outcome) -> None:
+        self.has_failed = outcome is Outcome.FAILED
         if self._target in _TRACERS:
             now = time.monotonic()
             self._ledger.ended(self._args[0], outcome, now - self._started_at, now)

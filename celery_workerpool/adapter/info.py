@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 import time
+
+import psutil
 
 from ..engine.engine import Engine
 from ..engine.worker import Worker
@@ -41,20 +44,32 @@ def describe_status(engine: Engine) -> dict[str, object]:
     }
 
 
+def describe_machine() -> dict[str, object]:
+    """The machine's name and bytes of memory, and the part of its CPUs in use since last asked."""
+    return {
+        "name": platform.node(),
+        "memory": psutil.virtual_memory().total,
+        "cpu": psutil.cpu_percent() / 100,
+    }
+
+
 def _record(worker: Worker, now: float) -> dict[str, object]:
     """Ages and run times in seconds, memory in bytes; None where not known or not there.
 
-    ``number`` is the one in the child's log lines, ``going`` says why it will not stay.
+    ``number`` is the one in the child's log lines, ``serial`` the one in events, which is never
+    used again; ``going`` says why it will not stay.
     """
     job = worker.job
     return {
         "number": worker.index + 1,
+        "serial": worker.number,
         "pid": worker.pid,
         "state": worker.state.value,
         "task": None if job is None else str(job),
         "runtime": None if job is None else now - worker.job_started_at,
         "progress": None if job is None else job.progress,
         "tasks_done": worker.tasks_done,
+        "tasks_failed": worker.tasks_failed,
         "rss": worker.rss,
         "age": now - worker.started_at,
         "going": _going(worker),

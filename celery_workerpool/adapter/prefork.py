@@ -27,13 +27,13 @@ from ..errors import InvalidTaskError, SettingsError
 from ..metrics import Ledger
 from ..policy import priority
 from ..process.launcher import Launcher
-from ..settings import PREFIX, Settings
+from ..settings import Settings
 from ..types import Limits, MemoryLimits, TaskPriority
 from . import control  # noqa: F401  # makes its commands known to the worker
 from .bootsteps import PoolStep
 from .eventsender import EventSender
 from .handle import TaskHandle, bare_call, seconds
-from .info import describe_pool, describe_status
+from .info import describe_machine, describe_pool, describe_status
 from .refusal import ConfigurationRefused
 from .runtime import CeleryRuntime
 from .shutdown import ColdShutdown, ShutdownWatch
@@ -57,7 +57,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
     def __init__(self, limit: int | None = None, *, app: Any = None, **options: Any) -> None:
         super().__init__(limit, app=app, **options)
         try:
-            self.settings = Settings.from_mapping(_lower_case(app.conf))
+            self.settings = Settings.of_app(app)
         except SettingsError as exc:
             raise ConfigurationRefused(exc) from None
         app.steps["consumer"].add(PoolStep)
@@ -230,6 +230,14 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         with self._running:  # Its thread adds to them.
             return self._ledger.snapshot(time.monotonic())
 
+    def report(self) -> dict[str, object]:
+        """Status, metrics and machine in one, for the facade."""
+        return {
+            "status": self.status(),
+            "metrics": self.metrics(),
+            "machine": describe_machine(),
+        }
+
     def _get_info(self) -> dict[str, object]:
         # The name that a configuration has, not where the class is defined.
         kind = type(self)
@@ -281,14 +289,3 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
 
     def _announce_child(self) -> None:
         signals.worker_before_create_process.send(sender=self)
-
-
-def _lower_case(conf: Any) -> dict[str, object]:
-    """The pool's part of a Celery configuration, whatever its spelling.
-
-    With a namespace (Django's ``CELERY_WORKERPOOL_…``) Celery finds a key when it is asked
-    for, but lists it as it was written.
-    """
-    namespace = str(getattr(conf, "prefix", None) or "").lower()
-    lowered = ((str(key).lower().removeprefix(namespace), key) for key in conf)
-    return {name: conf[key] for name, key in lowered if name.startswith(PREFIX)}

@@ -311,6 +311,7 @@ class Engine:
             tell(job.succeeded, reply.value)
         else:
             tell(job.failed, reply.failure)
+        worker.tasks_failed += job.has_failed
 
     @staticmethod
     def _end(job: Job, worker: Worker) -> None:

@@ -40,6 +40,7 @@ class Worker:
     soft_at: float = inf
     hard_at: float = inf
     tasks_done: int = 0
+    tasks_failed: int = 0  # of those
     rss: int | None = None  # bytes, at the last sample
     rss_at: float = 0.0
     over_limit_at_start: bool = False  # its memory limit is below what every child needs

@@ -46,6 +46,12 @@ def level(name: object, number: object, *, low_first: bool) -> float:
     return value / _STEP if low_first else (9.0 - value) / _STEP
 
 
+def number(priority: TaskPriority, *, low_first: bool) -> int:
+    """The number, 0 to 9, that a broker orders a task by that is so urgent."""
+    steps = int(priority) if low_first else len(TaskPriority) - 1 - int(priority)
+    return int(steps * _STEP)
+
+
 def _is_finite(number: object) -> bool:
     if isinstance(number, bool) or not isinstance(number, Real):
         return False

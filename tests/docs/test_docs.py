@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from celery_workerpool.manager.events import KINDS
+from celery_workerpool.manager.questions import Metrics
+from celery_workerpool.manager.settings import ManagerSettings
 from celery_workerpool.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +38,7 @@ def test_the_pages_are_there() -> None:
         "CHANGELOG.md",
         "CONTRIBUTING.md",
         "docs/design.md",
+        "docs/facade.md",
         "docs/operating.md",
         "docs/settings.md",
     }
@@ -56,6 +60,32 @@ def test_every_setting_of_the_pool_is_documented_with_its_default() -> None:
     rows = {name: default for name, default, _ in ROW.findall(text_of("docs/settings.md"))}
     expected = {PREFIX + f.name: repr(f.default) for f in dataclasses.fields(Settings)}
     assert rows == expected
+
+
+def test_every_setting_of_the_facade_is_documented_with_its_default() -> None:
+    rows = re.findall(
+        r"^\| (`[^|]+) \| (`[^|]+`) \| .+ \|$", text_of("docs/facade.md"), re.MULTILINE
+    )
+    documented = {
+        name: default
+        for names, defaults in rows
+        for name, default in zip(
+            re.findall(r"`(\w+)`", names), re.findall(r"`([^`]+)`", defaults), strict=True
+        )
+    }
+    fields = dataclasses.fields(ManagerSettings)
+    expected = {field.name: repr(field.default) for field in fields}
+    assert {name: documented.get(name) for name in expected} == expected
+
+
+def test_every_event_and_figure_of_the_facade_is_documented() -> None:
+    page = text_of("docs/facade.md")
+    shortened = {"task_completed", "task_failed", "task_timeout"}  # "task_assigned, …"
+    for name in KINDS.keys() - shortened:
+        assert f"`{name}`" in page, name
+    for field in dataclasses.fields(Metrics):
+        camel = re.sub(r"_(\w)", lambda found: found[1].upper(), field.name)
+        assert f"`{field.name}`" in page or f"`{camel}`" in page, field.name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -49,7 +49,7 @@ class Failing(PlainRuntime):
         ("raise", "died before it was ready (exitcode 1); next try in "),
         ("exit", "died before it was ready (exitcode 5); next try in "),
         ("die", "died before it was ready (signal 9 (SIGKILL)); next try in "),
-        ("hang", "was not ready within 0.3 s and is killed"),
+        ("hang", " s and is killed (worker_proc_alive_timeout, workerpool_start_timeout)"),
     ],
 )
 def test_failed_starts_back_off_and_recover(

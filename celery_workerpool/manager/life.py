@@ -1,0 +1,182 @@
+"""The life of a manager: connected at its first use, shut down once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from ..errors import ManagerClosed
+from . import connections, events
+from .follower import Follower
+from .listeners import Listeners
+from .pressure import Pressure
+from .results import Results
+from .sending import Sender
+from .settings import ManagerSettings
+from .tracker import Tracker
+from .watcher import Watcher
+
+logger = logging.getLogger(__name__)
+
+#: Seconds for the first connection to the broker.
+CONNECT_TIMEOUT = 10.0
+#: Seconds for the watcher to end.
+STOP_TIMEOUT = 5.0
+
+
+class Open(NamedTuple):
+    """What a manager has once it is in use."""
+
+    app: Any
+    sender: Sender
+    results: Results
+    watcher: Watcher
+
+
+class Life:
+    """Opens what a manager needs, and closes it.
+
+    Arguments:
+        open_app: gives the Celery app; called once, at the first use.
+        close_app: called at shutdown with the seconds that are left.
+        local: the workers are started here.
+    """
+
+    def __init__(
+        self,
+        settings: ManagerSettings,
+        open_app: Callable[[], Any],
+        close_app: Callable[[float], None] = lambda _timeout: None,
+        *,
+        local: bool = False,
+    ) -> None:
+        self.settings = settings
+        self._open_app = open_app
+        self._close_app = close_app
+        self._local = local
+        self._closed = False
+        self._start_over()
+
+    def _settle(self) -> None:
+        """In a fork of the process that used it: begin anew, and leave its own to the parent.
+
+        Done at the next use, not at the fork: a handler that runs inside of ``os.fork`` may wait
+        for a lock of a thread that the fork does not have.
+        """
+        if self._pid != os.getpid():
+            opened = self._opened
+            self._start_over()
+            if opened is not None:
+                connections.leave_to_parent(opened.app)
+
+    def _start_over(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._opened: Open | None = None
+        self._tracker = Tracker()
+        self._listeners = Listeners()
+        size = self.settings.max_task_queue_size
+        self._pressure = Pressure(
+            size * self.settings.backpressure_threshold,
+            lambda: self._tracker.open_count,
+            self._listeners.tell,
+        )
+        self._follower = Follower(
+            *(self._tracker, self._listeners, self._results),
+            on_end=self._pressure.check,
+            on_node=self._have_events_sent,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.shutdown(wait=exc_type is None)
+
+    def __getattr__(self, name: str) -> Any:
+        # The reference API's spelling: submitTask is submit_task.
+        plain = events.snake(name)
+        if plain != name and hasattr(type(self), plain):
+            return getattr(self, plain)
+        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+
+    @property
+    def app(self) -> Any:
+        """The Celery app; connects at the first use."""
+        return self._open().app
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────
+
+    def shutdown(self, wait: bool = True, timeout: float = 30.0) -> None:
+        """End it; idempotent. Nothing that it has started is left running.
+
+        Arguments:
+            wait: for the tasks submitted here, at most ``timeout`` seconds. Callbacks of those
+                that have not ended then get :class:`ManagerClosed`; the tasks go on.
+        """
+        self._settle()
+        with self._lock:
+            already, self._closed = self._closed, True
+        opened = self._opened
+        if already or opened is None:
+            return
+        until = time.monotonic() + timeout
+        if wait:
+            self._tracker.wait(self._tracker.open_ids(), until)
+        self._tracker.close()
+        opened.watcher.stop(STOP_TIMEOUT)
+        self._follower.close()
+        self._listeners.close(max(1.0, until - time.monotonic()))
+        self._close_app(max(1.0, until - time.monotonic()))
+
+    # ── helpers ──────────────────────────────────────────────────────────────────────────
+
+    def _open(self) -> Open:
+        self._settle()
+        opened = self._opened
+        if opened is not None and not self._closed:
+            return opened
+        with self._lock:
+            if self._closed:
+                raise ManagerClosed("the manager was shut down; create another")
+            if self._opened is None:
+                self._opened = self._connect(self._open_app())
+                if not self._opened.watcher.start(CONNECT_TIMEOUT):
+                    logger.warning("no connection to the broker yet; trying on")
+            return self._opened
+
+    def _connect(self, app: Any) -> Open:
+        try:
+            sender = Sender(app, self.settings, local=self._local)
+            results = Results(app)
+        except BaseException:
+            self._close_app(STOP_TIMEOUT)
+            raise
+        return Open(app, sender, results, Watcher(app, self._follower.on_event, self._look))
+
+    def _have_events_sent(self, node: str) -> None:
+        # As Flower does: a worker without -E sends no events of tasks until it is told to.
+        if self._opened is not None:
+            self._opened.app.control.enable_events(destination=[node])
+
+    def _results(self) -> Results:
+        return (self._opened or self._open()).results  # Also while it is being shut down.
+
+    def _look(self) -> None:
+        """Called about once a second by the watcher's thread."""
+        self._follower.look()
+
+    @property
+    def backpressure(self) -> bool:
+        """Whether submitting should slow down: ``backpressure_threshold`` is reached."""
+        return self._pressure.active

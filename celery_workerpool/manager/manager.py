@@ -1,0 +1,286 @@
+"""The facade: submit work, follow it, get its result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from .. import tasks as run_task
+from ..errors import InvalidTaskError
+from ..types import TaskStatus, WorkerTaskType
+from . import events
+from .follower import Callback
+from .life import Life
+from .listeners import Listener, known
+from .questions import Metrics, NodeHealth, WorkerStatus, add_up, health, workers
+from .records import Task, cancelled, elsewhere
+from .sending import Submission, TaskOptions
+from .track import track
+
+L = TypeVar("L", bound=Listener)
+
+#: Seconds to wait for workers to answer.
+ANSWER_TIMEOUT = 1.0
+#: Seconds between two ``metrics_updated`` events, if somebody listens.
+METRICS_EVERY = 5.0
+
+
+class Manager(Life):
+    """Submits tasks to the workers of an app, and follows them. Thread-safe.
+
+    Made by :func:`create_worker_manager`; a context manager that shuts down at its end. Nothing
+    is connected or started before the first use. A fork of this process has a manager that is
+    not in use yet, and that knows none of the tasks.
+    """
+
+    _next_metrics = 0.0  # monotonic seconds
+
+    # ── submitting ───────────────────────────────────────────────────────────────────────
+
+    def submit_task(
+        self,
+        task_type: WorkerTaskType | str,
+        payload: Any,
+        callback: Callback | None = None,
+        **options: Any,
+    ) -> str:
+        """Send a task; its id.
+
+        Arguments:
+            payload: see the page of the type in ``docs/task-types``.
+            callback: called once with ``(error, result)``, on the manager's thread.
+            options: the fields of :class:`~celery_workerpool.manager.sending.TaskOptions`.
+
+        Raises:
+            InvalidTaskError: nothing was sent; the message names what is wrong.
+            QueueFullError: ``max_task_queue_size`` tasks have not ended yet.
+            ManagerClosed: after :meth:`shutdown`.
+        """
+        submission = self._open().sender.prepare(task_type, payload, TaskOptions.of(options))
+        return self._submit(submission, callback)
+
+    def submit_many(
+        self,
+        tasks: Iterable[tuple[WorkerTaskType | str, Any]],
+        callback: Callback | None = None,
+        **options: Any,
+    ) -> list[str]:
+        """Send tasks over one connection, each ``(type, payload)``; their ids in that order.
+
+        All are checked before the first is sent; ``options`` are the same for all. On Redis they
+        go in one round trip, and none of them if there is an error.
+
+        Raises:
+            InvalidTaskError, QueueFullError, ManagerClosed: as :meth:`submit_task`; none was sent.
+            kombu.exceptions.KombuError: the broker cannot be reached; a note says how many tasks
+                were sent, the first ones. The others are not followed.
+        """
+        sender = self._open().sender
+        if options.get("task_id") is not None:
+            raise InvalidTaskError("task_id", options["task_id"], "no id, as there are many tasks")
+        made = TaskOptions.of(options)
+        submissions = [sender.prepare(kind, payload, made) for kind, payload in tasks]
+        for submission in submissions:
+            sender.check_encoding(submission)
+        records = self._admit(submissions, callback)
+        sent = 0  # for sure
+        try:
+            with sender.batch(len(records)) as producer:
+                for submission, record in zip(submissions, records, strict=True):
+                    self._send(submission, record, producer)
+                    sent += not producer.supports_batch_publish
+        except BaseException as exc:
+            exc.add_note(f"{sent} of {len(records)} tasks were sent")
+            self._not_sent(records[sent:], exc)
+            raise
+        return [record.id for record in records]
+
+    def retry_task(self, task_id: str, callback: Callback | None = None) -> str:
+        """Submit a task that has failed once more; the id of the new one.
+
+        Also one that was cancelled or took too long. Its options are the same, but it does not
+        wait for a ``countdown`` or ``eta`` again.
+
+        Raises:
+            InvalidTaskError: it was not submitted here, or has not failed, or so many have
+                failed since that its payload is not kept any more.
+        """
+        task, submission = self._tracker.get(task_id), self._tracker.submission(task_id)
+        if task is not None and not task.failed:
+            raise InvalidTaskError("task_id", task_id, f"a failed task; it is {task.status.name}")
+        if submission is None:
+            raise InvalidTaskError(
+                "task_id", task_id, "one of the last failed tasks of this manager"
+            )
+        return self._submit(self._open().sender.again(submission), callback)
+
+    def _submit(self, submission: Submission, callback: Callback | None) -> str:
+        (record,) = self._admit([submission], callback)
+        try:
+            self._send(submission, record, None)
+        except BaseException as exc:
+            self._not_sent([record], exc)
+            raise
+        return record.id
+
+    def _admit(self, submissions: list[Submission], callback: Callback | None) -> list[Task]:
+        records = self._tracker.admit(submissions, self.settings.max_task_queue_size)
+        self._pressure.check()
+        if callback is not None:
+            for record in records:
+                self._follower.call_back(record.id, callback)
+        return records
+
+    def _send(self, submission: Submission, record: Task, producer: Any) -> None:
+        # Before it is sent: listeners hear of it before they hear that it has ended.
+        self._listeners.tell(events.TaskSubmitted(time.time(), record, None))
+        self._open().sender.send(submission, producer)
+
+    def _not_sent(self, records: list[Task], exc: BaseException) -> None:
+        for record in records:
+            self._follower.forget(record.id)
+            self._tracker.discard(record.id)
+            unsent = replace(record, status=TaskStatus.FAILED, error=f"not sent: {exc!r}")
+            self._listeners.tell(events.TaskFailed(time.time(), unsent, None))
+        self._pressure.check()
+
+    # ── following ────────────────────────────────────────────────────────────────────────
+
+    def wait(self, task_ids: str | Collection[str], timeout: float | None = None) -> bool:
+        """Return when all have ended, True, or after ``timeout`` seconds, False.
+
+        Tasks of other processes too; those are found by their results.
+
+        Raises:
+            ManagerClosed: after or by :meth:`shutdown`, if not all have ended.
+        """
+        self._open()
+        until = None if timeout is None else time.monotonic() + timeout
+        ids = [task_ids] if isinstance(task_ids, str) else list(task_ids)
+        others = self._tracker.follow(ids)
+        try:
+            return self._tracker.wait(ids, until)
+        finally:
+            self._tracker.unfollow(others)
+
+    def result(self, task_id: str, timeout: float | None = None) -> Any:
+        """What the task returned, when it has ended.
+
+        Raises:
+            TimeoutError: it has not ended within ``timeout`` seconds; it goes on.
+            TaskCancelled: it was cancelled, or had expired.
+            ManagerClosed: after or by :meth:`shutdown`.
+            Exception: what the task raised, as Celery gives it; ``TimeLimitExceeded`` or
+                ``SoftTimeLimitExceeded`` where it took too long.
+        """
+        if not self.wait(task_id, timeout):
+            raise TimeoutError(f"task {task_id} has not ended within {timeout:g} s")
+        error, value = self._follower.outcome(task_id)
+        if error is not None:
+            raise error
+        return value
+
+    def track(self, task_ids: Collection[str], description: str = "tasks") -> None:
+        """Show a progress bar until all have ended (needs rich)."""
+        track(self, task_ids, description)
+
+    def get_task(self, task_id: str) -> Task | None:
+        """What is known of a task; None for one of which nothing is known.
+
+        Costs nothing for a task of this manager's; for any other, a look at the result backend.
+        """
+        self._settle()
+        return self._tracker.get(task_id) or elsewhere(task_id, self._open().results.get(task_id))
+
+    def cancel_task(self, task_id: str) -> bool:
+        """End a task: one that waits never starts, one that runs is ended with its child.
+
+        False for one that has ended, and for one of which neither this manager nor a worker nor
+        the result backend knows.
+        """
+        opened, task = self._open(), self.get_task(task_id)
+        if task.finished if task is not None else not self._held_by_a_worker(task_id):
+            return False
+        # The workers that are there forget it when they end, and others come: so it is stored.
+        opened.results.store_revoked(run_task.cancellation(task_id))
+        opened.app.control.revoke(task_id, terminate=True, signal="SIGTERM")
+        if task is not None and task.status is TaskStatus.PENDING:
+            opened.results.store_revoked(task_id)
+        now = time.time()
+        self._follower.changed(self._tracker.update(task_id, lambda t: cancelled(t, now)), now)
+        return True
+
+    # ── listening ────────────────────────────────────────────────────────────────────────
+
+    def on(self, event: str, listener: L | None = None) -> Any:
+        """Call ``listener`` with each event of that name; without one, a decorator.
+
+        Raises:
+            SettingsError: there is no such event.
+        """
+        return self._listen(event, listener, once=False)
+
+    def once(self, event: str, listener: L | None = None) -> Any:
+        """The same, for the next one only."""
+        return self._listen(event, listener, once=True)
+
+    def _listen(self, event: str, listener: L | None, *, once: bool) -> Any:
+        if listener is None:
+            known(event)
+            return lambda function: self._listen(event, function, once=once)
+        # First the listener: the very first events are told, too.
+        self._listeners.add(event, listener, once=once)
+        try:
+            self._open()
+        except BaseException:
+            self._listeners.remove(event, listener)
+            raise
+        return listener
+
+    def off(self, event: str, listener: Listener) -> bool:
+        """Call it no more; False if it was not called before."""
+        return self._listeners.remove(event, listener)
+
+    # ── workers ──────────────────────────────────────────────────────────────────────────
+
+    def get_metrics(self, timeout: float = ANSWER_TIMEOUT) -> Metrics:
+        """The figures of all workers, asked now."""
+        return add_up(*self._ask(timeout))
+
+    def get_worker_status(self, timeout: float = ANSWER_TIMEOUT) -> list[WorkerStatus]:
+        """Every child of every worker that answers in time."""
+        return workers(self._ask(timeout)[0])
+
+    def perform_health_checks(self, timeout: float = ANSWER_TIMEOUT) -> dict[str, NodeHealth]:
+        """Ask every worker how it is: a report by node, of those too that do not answer."""
+        return health(*self._ask(timeout))
+
+    def _ask(self, timeout: float) -> tuple[dict[str, Any], tuple[str, ...]]:
+        app, nodes = self._open().app, self._follower.nodes()
+        answers = app.control.broadcast(
+            "workerpool_report", reply=True, timeout=timeout, limit=len(nodes) or None
+        )
+        replies = {name: reply for answer in answers or () for name, reply in answer.items()}
+        self._follower.heard_of(*replies)
+        useful = {name: reply for name, reply in replies.items() if "error" not in reply}
+        return useful, tuple(sorted(nodes - set(replies)))
+
+    # ── helpers ──────────────────────────────────────────────────────────────────────────
+
+    def _look(self) -> None:
+        super()._look()
+        now = time.monotonic()
+        if self._listeners.wanted("metrics_updated") and now >= self._next_metrics:
+            self._next_metrics = now + METRICS_EVERY
+            self._listeners.call(self._tell_metrics)
+
+    def _tell_metrics(self) -> None:
+        metrics = self.get_metrics()
+        self._listeners.tell(events.MetricsUpdated(time.time(), metrics))
+
+    def _held_by_a_worker(self, task_id: str) -> bool:
+        inspect = self.app.control.inspect(timeout=ANSWER_TIMEOUT)
+        inspect.limit = len(self._follower.nodes()) or None
+        return any((inspect.query_task(task_id) or {}).values())

@@ -1,0 +1,155 @@
+"""What workers answer about themselves, added up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..metrics import Ledger, Outcome
+from ..types import TaskPriority
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Of durations in seconds; None where there are none."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """All workers of the app that answered, as one. Times in seconds, shares from 0 to 1."""
+
+    total_workers: int  # children
+    active_workers: int
+    idle_workers: int
+    unhealthy_workers: int  # neither starting, idle nor busy
+    pending_tasks: int  # in workers, not yet in a child
+    running_tasks: int
+    completed_tasks: int
+    failed_tasks: int
+    average_task_duration: float
+    average_queue_time: float  # in the worker
+    throughput: float  # tasks per second, over the last minute
+    cpu_utilization: float  # of the machines, since somebody asked before
+    memory_utilization: float  # of the machines' memory, by children
+    queue_time: Mapping[str, Percentiles]  # by priority
+    duration: Mapping[str, Percentiles]  # by name of the task
+    #: Nodes that are known and did not answer in time.
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """A child. Ages and run times in seconds, memory in bytes."""
+
+    id: str
+    hostname: str
+    pid: int | None
+    state: str  # the name of a WorkerState
+    current_task: str | None  # "name[id]"
+    tasks_completed: int
+    tasks_failed: int
+    is_healthy: bool
+    memory: int | None
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class NodeHealth:
+    """How a worker is."""
+
+    hostname: str
+    answered: bool  # it took part in this check
+    healthy: bool  # it did, and every child of it is healthy
+    children: tuple[WorkerStatus, ...] = ()
+    waiting: int = 0  # tasks that no child runs yet
+
+
+HEALTHY = ("STARTING", "IDLE", "BUSY")
+
+
+def add_up(replies: Mapping[str, Any], missing: tuple[str, ...] = ()) -> Metrics:
+    """The answers to ``workerpool_report``, as one."""
+    children = [child for reply in replies.values() for child in reply["status"]["children"]]
+    states = [child["state"] for child in children]
+    total = Ledger.merged(reply["metrics"] for reply in replies.values())
+    outcomes = dict.fromkeys(Outcome, 0)
+    for figures in total.tasks.values():
+        for outcome, count in figures.outcomes.items():
+            outcomes[outcome] += count
+    failed = outcomes[Outcome.FAILED] + outcomes[Outcome.LOST] + outcomes[Outcome.TIMED_OUT]
+    waited = list(total.waited.values())
+    ran = [figures.ran for figures in total.tasks.values()]
+    machines = {reply["machine"]["name"]: reply["machine"] for reply in replies.values()}
+    cpu = sum(machine["cpu"] for machine in machines.values())
+    memory = sum(machine["memory"] for machine in machines.values())
+    return Metrics(
+        total_workers=len(children),
+        active_workers=states.count("BUSY"),
+        idle_workers=states.count("IDLE"),
+        unhealthy_workers=sum(state not in HEALTHY for state in states),
+        pending_tasks=sum(reply["status"]["waiting"] for reply in replies.values()),
+        running_tasks=sum(reply["status"]["running"] for reply in replies.values()),
+        completed_tasks=outcomes[Outcome.COMPLETED],
+        failed_tasks=failed,
+        average_task_duration=_mean(ran),
+        average_queue_time=_mean(waited),
+        throughput=total.throughput,
+        cpu_utilization=cpu / len(machines) if machines else 0.0,
+        memory_utilization=sum(child["rss"] or 0 for child in children) / memory if memory else 0.0,
+        queue_time={
+            level.name: _percentiles(total.waited[level])
+            for level in TaskPriority
+            if len(total.waited[level])
+        },
+        duration={name: _percentiles(figures.ran) for name, figures in total.tasks.items()},
+        missing=missing,
+    )
+
+
+def workers(replies: Mapping[str, Any]) -> list[WorkerStatus]:
+    """The children of all workers that answered."""
+    return [
+        WorkerStatus(
+            id=f"{hostname}/{child['serial']}",
+            hostname=hostname,
+            pid=child["pid"],
+            state=child["state"],
+            current_task=child["task"],
+            tasks_completed=child["tasks_done"] - child["tasks_failed"],
+            tasks_failed=child["tasks_failed"],
+            is_healthy=child["state"] in HEALTHY,
+            memory=child["rss"],
+            age=child["age"],
+        )
+        for hostname in sorted(replies)
+        for child in replies[hostname]["status"]["children"]
+    ]
+
+
+def health(replies: Mapping[str, Any], missing: tuple[str, ...]) -> dict[str, NodeHealth]:
+    """A report by node."""
+    reports = {name: NodeHealth(name, answered=False, healthy=False) for name in missing}
+    for name, reply in replies.items():
+        children = tuple(workers({name: reply}))
+        reports[name] = NodeHealth(
+            name,
+            answered=True,
+            healthy=bool(children) and all(child.is_healthy for child in children),
+            children=children,
+            waiting=reply["status"]["waiting"],
+        )
+    return dict(sorted(reports.items()))
+
+
+def _percentiles(histogram: Any) -> Percentiles:
+    return Percentiles(*(histogram.quantile(fraction) for fraction in (0.5, 0.95, 0.99)))
+
+
+def _mean(histograms: list[Any]) -> float:
+    count = sum(map(len, histograms))
+    return sum(histogram.total for histogram in histograms) / count if count else 0.0

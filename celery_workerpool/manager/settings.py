@@ -1,0 +1,103 @@
+"""The facade's settings, validated once."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from ..errors import SettingsError
+
+#: No number is larger.
+_LARGEST = sys.float_info.max
+
+
+def _number(default: float, *, at_least: float = 0.0, at_most: float = _LARGEST) -> Any:
+    return field(default=default, metadata={"bounds": (at_least, at_most)})
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerSettings:
+    """How tasks are submitted, and in embedded mode what runs them. Durations in seconds.
+
+    Raises:
+        SettingsError: a value has the wrong type or is out of range.
+    """
+
+    # ── each task, unless it says otherwise ──
+    #: Until a task is ended; see ``submit_task(timeout=…)``.
+    task_timeout: float = _number(30.0, at_least=0.001)
+    max_retries: int = _number(3)
+    #: Doubles with each retry, with full jitter.
+    retry_delay: float = _number(1.0)
+    retry_max_delay: float = _number(600.0)
+    #: Tasks submitted here that have not ended; one more is refused.
+    max_task_queue_size: int = _number(1000, at_least=1)
+    #: The part of it from which on ``backpressure`` is true.
+    backpressure_threshold: float = _number(0.9, at_least=0.0, at_most=1.0)
+
+    # ── the worker of embedded mode ──
+    min_workers: int = _number(2, at_least=1)
+    max_workers: int = _number(8, at_least=1)
+    #: Bytes; a child that holds more is replaced after its task.
+    max_worker_memory: int = _number(512 * 2**20, at_least=2**20)
+    #: Tasks after which a child is replaced.
+    max_tasks_per_worker: int = _number(100, at_least=1)
+    enable_auto_scaling: bool = True
+    handler_modules: tuple[str, ...] = ()
+    file_roots: tuple[str, ...] | None = None
+    custom_modules: tuple[str, ...] = ()
+
+    enable_debug_logging: bool = False
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            if "bounds" in item.metadata:
+                self._check_number(item)
+            elif item.type == "bool" and not isinstance(getattr(self, item.name), bool):
+                raise SettingsError(item.name, getattr(self, item.name), "True or False")
+            elif "tuple" in str(item.type):
+                self._check_names(item)
+        if self.min_workers > self.max_workers:
+            expected = f"at most max_workers ({self.max_workers})"
+            raise SettingsError("min_workers", self.min_workers, expected)
+
+    @classmethod
+    def make(cls, settings: dict[str, Any]) -> Self:
+        """From keyword arguments.
+
+        Raises:
+            SettingsError: also for a name that does not exist.
+        """
+        known = [item.name for item in dataclasses.fields(cls)]
+        for name, value in settings.items():
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {close[0]}?" if close else ""
+                raise SettingsError(name, value, f"one of {', '.join(known)}{hint}")
+        return cls(**settings)
+
+    def _check_number(self, item: dataclasses.Field[Any]) -> None:
+        value = getattr(self, item.name)
+        lowest, highest = item.metadata["bounds"]
+        kind = int if item.type == "int" else (int, float)
+        expected = "a whole number" if item.type == "int" else "a number"
+        expected += f" of at least {lowest:g}"
+        expected += f", at most {highest:g}" if highest < _LARGEST else ""
+        right = isinstance(value, kind) and not isinstance(value, bool)
+        if not right or not lowest <= value <= highest:
+            raise SettingsError(item.name, value, expected)
+
+    def _check_names(self, item: dataclasses.Field[Any]) -> None:
+        value = getattr(self, item.name)
+        if value is None and "None" in str(item.type):
+            return
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise SettingsError(item.name, value, "a list of text")
+        names = tuple(value)
+        if not all(isinstance(name, str) and name for name in names):
+            raise SettingsError(item.name, value, "a list of text")
+        object.__setattr__(self, item.name, names)

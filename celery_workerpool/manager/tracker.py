@@ -1,0 +1,174 @@
+"""Keeps the records of tasks up to date, and lets threads wait for their ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from ..errors import InvalidTaskError, ManagerClosed, QueueFullError
+from .records import Task, after
+from .sending import Submission
+
+#: Finished tasks that are remembered; of more, the oldest are forgotten.
+REMEMBERED = 10_000
+#: Failed tasks whose payload is kept, for ``retry_task``.
+RETRYABLE = 1_000
+
+
+class Tracker:
+    """The tasks that were submitted here, and those of others that somebody here waits for.
+
+    Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, Task] = {}
+        self._submissions: dict[str, Submission] = {}
+        self._open: dict[str, None] = {}  # ids of what was submitted here and has not ended
+        self._followed: Counter[str] = Counter()  # others' that have not ended: who waits
+        self._finished: dict[str, None] = {}  # ids, in the order of their ends
+        self._failed: dict[str, None] = {}  # those of them that may be retried
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def admit(self, submissions: Collection[Submission], limit: int) -> list[Task]:
+        """Tasks are about to be sent: all of them, or none.
+
+        Raises:
+            QueueFullError: more than ``limit`` would be open.
+            InvalidTaskError: one has the id of another.
+        """
+        with self._changed:
+            if self._closed:
+                raise ManagerClosed("the manager was shut down; create another")
+            if len(self._open) + len(submissions) > limit:
+                raise QueueFullError(len(self._open), limit)
+            for submission in submissions:
+                if submission.task_id in self._tasks:
+                    expected = "an id that no other task has"
+                    raise InvalidTaskError("task_id", submission.task_id, expected)
+            tasks = [submission.record() for submission in submissions]
+            for submission, task in zip(submissions, tasks, strict=True):
+                self._tasks[task.id] = task
+                self._submissions[task.id] = submission
+                self._open[task.id] = None
+            return tasks
+
+    def discard(self, task_id: str) -> None:
+        """It could not be sent."""
+        with self._changed:
+            self._forget(task_id)
+            self._changed.notify_all()
+
+    def get(self, task_id: str) -> Task | None:
+        return self._tasks.get(task_id)
+
+    def submission(self, task_id: str) -> Submission | None:
+        """What was sent, for a task submitted here that is open or one of the last to fail."""
+        return self._submissions.get(task_id)
+
+    def follow(self, task_ids: Collection[str]) -> list[str]:
+        """Keep records of these too; those that were submitted elsewhere, for :meth:`unfollow`."""
+        with self._changed:
+            others = [
+                task_id
+                for task_id in task_ids
+                if task_id not in self._tasks or task_id in self._followed
+            ]
+            for task_id in others:
+                self._tasks.setdefault(task_id, Task(task_id))
+            self._followed.update(others)
+            return others
+
+    def unfollow(self, task_ids: Collection[str]) -> None:
+        """Nobody waits for them here any more."""
+        with self._changed:
+            for task_id in task_ids:
+                if task_id in self._followed:
+                    self._followed[task_id] -= 1
+                    if not self._followed[task_id]:
+                        self._forget(task_id)
+
+    def open_ids(self) -> list[str]:
+        """Tasks that were submitted here and have not ended, as far as is known."""
+        with self._changed:
+            return list(self._open)
+
+    def watched_ids(self) -> list[str]:
+        """These, and others' that somebody waits for."""
+        with self._changed:
+            return [*self._open, *self._followed]
+
+    @property
+    def open_count(self) -> int:
+        return len(self._open)
+
+    def note(self, event: Mapping[str, Any]) -> tuple[Task, Task] | None:
+        """One of Celery's events: the task before and after it; None if it changed nothing."""
+        return self.update(event["uuid"], lambda task: after(task, event))
+
+    def update(self, task_id: str, change: Callable[[Task], Task]) -> tuple[Task, Task] | None:
+        """Exchange a record: the task before and after; None if nothing has changed."""
+        with self._changed:
+            before = self._tasks.get(task_id)
+            if before is None:
+                return None
+            now = change(before)
+            if now is before:
+                return None
+            self._tasks[task_id] = now
+            if now.finished and not before.finished:
+                self._end(now)
+            return before, now
+
+    def wait(self, task_ids: Collection[str], until: float | None) -> bool:
+        """Return when all have ended, True, or at monotonic time ``until``, False.
+
+        Each must be known here when this is called; one that is forgotten meanwhile has ended.
+
+        Raises:
+            ManagerClosed: :meth:`close` was called, and not all have ended.
+        """
+        left = list(task_ids)
+        with self._changed:
+            while left:
+                task = self._tasks.get(left[-1])
+                if task is None or task.finished:
+                    left.pop()
+                    continue
+                if self._closed:
+                    raise ManagerClosed("the manager was shut down; the tasks may go on")
+                rest = None if until is None else until - time.monotonic()
+                if rest is not None and rest <= 0:
+                    return False
+                self._changed.wait(rest)
+        return True
+
+    def close(self) -> None:
+        """Nothing is followed any more; whoever waits is told."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _end(self, task: Task) -> None:
+        self._open.pop(task.id, None)
+        self._followed.pop(task.id, None)
+        self._finished[task.id] = None
+        if len(self._finished) > REMEMBERED:
+            self._forget(next(iter(self._finished)))
+        if not task.failed:
+            self._submissions.pop(task.id, None)
+        elif task.id in self._submissions:
+            self._failed[task.id] = None
+            if len(self._failed) > RETRYABLE:
+                oldest = next(iter(self._failed))
+                del self._failed[oldest], self._submissions[oldest]
+        self._changed.notify_all()
+
+    def _forget(self, task_id: str) -> None:
+        known: tuple[dict[str, Any], ...] = (self._tasks, self._submissions, self._open)
+        for place in (*known, self._followed, self._finished, self._failed):
+            place.pop(task_id, None)

@@ -1,0 +1,129 @@
+"""The one Celery task behind every task type: finds the handler, runs it, has it tried again.
+
+An app lets its workers run task types by ``include = ["celery_workerpool.tasks"]``. Not by the
+pool alone: whoever can send messages could have files read that no task of the app reads; see
+``workerpool_file_roots`` and ``workerpool_custom_modules``.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from billiard.exceptions import SoftTimeLimitExceeded
+from celery import shared_task, states
+from celery.exceptions import Ignore
+
+from . import handlers
+from .errors import InvalidTaskError, TaskCancelled, TaskDataError
+from .policy.retry import RetryPolicy
+from .process.reporting import report_progress
+from .settings import Settings
+
+#: The name of the task.
+TASK = "celery_workerpool.run"
+#: The header that carries :class:`Order`.
+HEADER = "workerpool"
+
+#: What another try would not change.
+PERMANENT = (InvalidTaskError, TaskDataError, TaskCancelled, SoftTimeLimitExceeded)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What goes along with a task beside its type and payload. Delays in seconds."""
+
+    max_retries: int = 3
+    retry_delay: float = 1.0
+    retry_max_delay: float = 600.0
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    submitted_at: float | None = None  # seconds since the epoch
+
+    def to_header(self) -> dict[str, Any]:
+        return {
+            "max_retries": self.max_retries,
+            "retry_delay": self.retry_delay,
+            "retry_max_delay": self.retry_max_delay,
+            "metadata": self.metadata,
+            "tags": list(self.tags),
+            "submitted_at": self.submitted_at,
+        }
+
+    @classmethod
+    def from_header(cls, header: object) -> Order:
+        """Of a message; what another version of this package added is passed over.
+
+        Raises:
+            InvalidTaskError: the header is not an object, or one of its fields is not what it
+                should be.
+        """
+        if header is None:
+            return cls()
+        if not isinstance(header, Mapping):
+            raise InvalidTaskError(HEADER, header, "an object")
+        given = {item.name: header[item.name] for item in fields(cls) if item.name in header}
+        for name, value in given.items():
+            kind, expected = _FIELDS[name]
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise InvalidTaskError(f"{HEADER}.{name}", value, expected)
+        return cls(**given)
+
+    @property
+    def retries(self) -> RetryPolicy:
+        return RetryPolicy(self.max_retries, self.retry_delay, self.retry_max_delay)
+
+
+#: What the fields of an :class:`Order` are in a message.
+_FIELDS: dict[str, tuple[Any, str]] = {
+    "max_retries": (int, "a whole number"),
+    "retry_delay": (int | float, "a number"),
+    "retry_max_delay": (int | float, "a number"),
+    "metadata": (Mapping, "an object"),
+    "tags": (list | tuple, "a list of text"),
+    "submitted_at": (int | float | None, "a number"),
+}
+
+
+def cancellation(task_id: str) -> str:
+    """Under this id the state REVOKED is stored for a task that is to run no more.
+
+    Workers that hear of a revocation remember it while they live; this one is for those that
+    come later.
+    """
+    return f"{task_id}.cancelled"
+
+
+@shared_task(name=TASK, bind=True, max_retries=None, ignore_result=False)
+def run(self: Any, task_type: str, payload: Any) -> Any:
+    """Run a task of one of the types in :class:`~celery_workerpool.types.WorkerTaskType`."""
+    _stop_if_cancelled(self)
+    order = Order.from_header(self.request.get(HEADER))
+    settings = Settings.of_app(self.app)
+    handlers.load(settings.handler_modules)
+    context = handlers.TaskContext(
+        task_id=self.request.id or "",
+        attempt=self.request.retries + 1,
+        metadata=order.metadata,
+        files=handlers.Files.within(settings.file_roots),
+        modules=settings.custom_modules,
+        report=report_progress,
+    )
+    try:
+        return handlers.run(handlers.task_type(task_type), payload, context)
+    except PERMANENT:
+        raise
+    except Exception as exc:
+        decision = order.retries.decide(self.request.retries, random)
+        if not decision.again:
+            raise
+        raise self.retry(exc=exc, countdown=decision.wait, max_retries=order.max_retries) from exc
+
+
+def _stop_if_cancelled(task: Any) -> None:
+    key = cancellation(task.request.id or "")
+    if task.backend.get_task_meta(key, cache=False)["status"] == states.REVOKED:
+        task.backend.mark_as_revoked(task.request.id, "cancelled", request=task.request)
+        raise Ignore

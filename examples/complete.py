@@ -1,0 +1,107 @@
+"""The whole way: twenty tasks, their callbacks and events, an analysis of results, figures.
+
+Needs ``pip install "celery_workerpool[embedded,data,analysis]"``.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from celery_workerpool import TaskPriority, WorkerManager, WorkerTaskType, create_worker_manager
+
+
+def main() -> None:
+    """Submit, wait, look, and end."""
+    manager = create_worker_manager(
+        min_workers=2, max_workers=8, task_timeout=30, enable_auto_scaling=True
+    )
+    listen(manager)
+    try:
+        task_ids = [
+            manager.submit_task(
+                WorkerTaskType.DATA_PROCESSING,
+                {
+                    "data": [{"id": i * 1000 + j, "value": random.random()} for j in range(1000)],
+                    "iteration": i,
+                },
+                report(i),
+                priority=TaskPriority.HIGH if i < 5 else TaskPriority.NORMAL,
+                timeout=20,
+            )
+            for i in range(20)
+        ]
+        print(f"Submitted {len(task_ids)} tasks")
+
+        # Tasks cannot wait for other tasks yet (dependencies=…), so we wait for the ten whose
+        # results are analysed together, and send their rows.
+        manager.wait(task_ids[:10], timeout=60)
+        rows = [row for task_id in task_ids[:10] for row in manager.result(task_id)["data"]]
+        print("Current metrics:", manager.get_metrics())
+
+        aggregate_id = manager.submit_task(
+            WorkerTaskType.ANALYSIS,
+            {"type": "statistical", "data": rows},
+            aggregated,
+            priority=TaskPriority.CRITICAL,
+        )
+        manager.wait([*task_ids, aggregate_id], timeout=60)
+
+        metrics = manager.get_metrics()
+        print("\n=== Final Statistics ===")
+        print("Total tasks:", metrics.completed_tasks + metrics.failed_tasks)
+        print("Completed:", metrics.completed_tasks)
+        print("Failed:", metrics.failed_tasks)
+        print("Average duration:", ms(metrics.average_task_duration))
+        print(f"Throughput: {metrics.throughput:.2f} tasks/sec")
+    finally:
+        manager.shutdown()
+        print("Worker manager shut down")
+
+
+def listen(manager: WorkerManager) -> None:
+    """Say what happens to tasks and to the number of workers."""
+
+    @manager.on("task_completed")
+    def completed(event: Any) -> None:
+        # Events may be lost; without the one of its start a task has no duration.
+        duration = event.task.duration
+        print(f"Task {event.task.id} completed in", "?" if duration is None else ms(duration))
+
+    @manager.on("task_failed")
+    def failed(event: Any) -> None:
+        print(f"Task {event.task.id} failed: {event.task.error}", file=sys.stderr)
+
+    manager.on("scaled_up", lambda event: print(f"Scaled up to {event.worker_count} workers"))
+    manager.on("scaled_down", lambda event: print(f"Scaled down to {event.worker_count} workers"))
+
+
+def ms(seconds: float) -> str:
+    """Seconds, shown as milliseconds."""
+    return f"{seconds * 1000:.0f} ms"
+
+
+def report(i: int) -> Callable[[BaseException | None, Any], None]:
+    """A callback for task number ``i``."""
+
+    def done(error: BaseException | None, result: Any) -> None:
+        if error is not None:
+            print(f"Task {i} error: {error}", file=sys.stderr)
+        else:
+            print(f"Task {i} processed {len(result['data'])} items")
+
+    return done
+
+
+def aggregated(error: BaseException | None, result: Any) -> None:
+    """Say what came of the last task."""
+    if error is not None:
+        print("Aggregate task failed:", error, file=sys.stderr)
+    else:
+        print("Aggregate result:", result["summary"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""Whoever dies, however: nobody is left alone, nothing is left over, and it is said."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from .place import Place
+
+pytestmark = pytest.mark.acceptance
+
+#: Handlers of CUSTOM tasks: one that starts a process and lasts, and one that tells who runs it.
+JOBS = """
+import os, subprocess, sys, time
+
+def last(file):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    with open(file, "w") as out:
+        out.write(str(child.pid))
+    time.sleep(600)
+
+def who():
+    return os.getpid()
+
+def orphan():
+    # Leaves its session and its parent, as daemons do.
+    code = "import os, time; os.fork() and os._exit(0); os.setsid(); time.sleep(600)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+"""
+
+#: An owner with a task that lasts.
+BUSY = """
+    import time
+    from pathlib import Path
+    from celery_workerpool import create_worker_manager
+
+    manager = create_worker_manager(
+        min_workers=1, enable_auto_scaling=False, custom_modules=["jobs"]
+    )
+    manager.submit_task("CUSTOM", {"function": "jobs.last", "args": ["pid"]}, timeout=900)
+    while not (Path("pid").exists() and Path("pid").read_text()):
+        time.sleep(0.02)
+    print("busy")
+    input()
+"""
+
+
+@pytest.fixture(autouse=True)
+def jobs(place: Place) -> None:
+    (place.folder / "jobs.py").write_text(JOBS)
+
+
+def test_an_owner_that_is_killed_takes_everything_along(place: Place) -> None:
+    owner = place.start(BUSY)
+    assert owner.line() == "busy"
+    assert len(place.processes) > 5, "owner, host, broker, worker, fork server, child, its child"
+    owner.kill(signal.SIGKILL)
+    place.wait_until_gone()
+
+
+def test_a_host_that_is_killed_takes_broker_and_worker_along(place: Place) -> None:
+    owner = place.start(BUSY)
+    assert owner.line() == "busy"
+    os.kill(place.pid_of("embedded.host"), signal.SIGKILL)
+    owner.kill()
+    owner.process.wait()
+    place_without_folder(place)
+    # What it left in the folder is in nobody's way, and goes with the next host.
+    assert place.run(SMALL) == "1\n"
+
+
+def test_a_host_that_is_told_to_end_tidies_up(place: Place) -> None:
+    owner = place.start(WATCHING)
+    owner.line()
+    os.kill(place.pid_of("embedded.host"), signal.SIGTERM)
+    assert "told to end (SIGTERM)" in owner.line()
+    owner.say()
+    assert owner.wait() == 0
+
+
+def test_owners_hear_that_the_broker_has_died_and_may_start_over(place: Place) -> None:
+    owner = place.start(WATCHING)
+    first = owner.line()
+    os.kill(place.pid_of("unixsocket"), signal.SIGKILL)
+    assert owner.line() == "the embedded broker has died, and the tasks in it are lost"
+    owner.say()
+    assert owner.line() != first, "another host"
+    assert owner.wait() == 0
+
+
+def test_a_worker_that_is_killed_is_started_again_and_takes_up_what_waited(place: Place) -> None:
+    output = place.start(
+        """
+        import time
+        from pathlib import Path
+        from celery_workerpool import create_worker_manager
+
+        with create_worker_manager(
+            min_workers=1, enable_auto_scaling=False, custom_modules=["jobs"]
+        ) as manager:
+            ids = [
+                manager.submit_task("CUSTOM", {"function": "jobs.last", "args": ["pid"]}),
+                *(manager.submit_task("CUSTOM", {"function": "jobs.who"}) for _ in range(3)),
+            ]
+            while not (Path("pid").exists() and Path("pid").read_text()):
+                time.sleep(0.02)
+            print("busy")
+            children = {manager.result(task_id, timeout=90) for task_id in ids[1:]}
+            print(len(children), "child")
+            manager.shutdown(wait=False)
+        """
+    )
+    assert output.line() == "busy"
+    os.kill(place.pid_of("MainProcess]"), signal.SIGKILL)
+    assert output.line() == "1 child"
+    assert output.wait() == 0, output.report()
+
+
+def test_what_tasks_leave_behind_goes_with_the_host(place: Place) -> None:
+    place.run(
+        """
+        from celery_workerpool import create_worker_manager
+
+        with create_worker_manager(min_workers=1, custom_modules=["jobs"]) as manager:
+            manager.result(manager.submit_task("CUSTOM", {"function": "jobs.orphan"}), timeout=60)
+        """
+    )
+    assert place.processes == {}
+
+
+def test_shutting_down_waits_no_longer_than_it_is_told(place: Place) -> None:
+    output = place.run(
+        BUSY.replace(
+            "    input()", "    manager.shutdown(wait=False, timeout=1)\n    print('down')"
+        )
+    )
+    assert output == "busy\ndown\n"
+    place.wait_until_gone()
+
+
+SMALL = """
+    from celery_workerpool import create_worker_manager
+
+    with create_worker_manager(
+        min_workers=1, enable_auto_scaling=False, custom_modules=["jobs"]
+    ) as manager:
+        print(manager.result(manager.submit_task("COMPRESSION", {"data": "x"}), 60)["input_bytes"])
+"""
+
+#: An owner without tasks: says its host, waits for the host's end, says why, then starts another.
+WATCHING = """
+    from dataclasses import asdict
+    from celery_workerpool.embedded import Embedded
+    from celery_workerpool.embedded.app import worker_settings
+    from celery_workerpool.manager import ManagerSettings
+
+    settings = worker_settings(asdict(ManagerSettings(min_workers=1)))
+    embedded = Embedded(settings)
+    assert embedded.trouble() is None
+    print(embedded.host_pid)
+    while (why := embedded.trouble(1.0)) is None:
+        pass
+    assert embedded.trouble() == why
+    print(why)
+    embedded.close(1.0)
+    input()
+    again = Embedded(settings)
+    print(again.host_pid)
+    again.close(30.0)
+"""
+
+
+def place_without_folder(place: Place) -> None:
+    from tests.support.waiting import wait_until
+
+    wait_until(lambda: not place.processes, f"all is gone: {place.processes}", timeout=60.0)
+    assert place.left, "the host could not tidy up"

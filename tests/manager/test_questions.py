@@ -1,0 +1,122 @@
+"""Answers of several workers, added up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from celery_workerpool import TaskPriority
+from celery_workerpool.manager.questions import add_up, health, workers
+from celery_workerpool.metrics import Ledger, Outcome
+
+
+def child(number: int, state: str = "IDLE", **fields: Any) -> dict[str, Any]:
+    return {
+        "serial": number,
+        "pid": 100 + number,
+        "state": state,
+        "task": None,
+        "tasks_done": 5,
+        "tasks_failed": 1,
+        "rss": 100,
+        "age": 2.0,
+        **fields,
+    }
+
+
+def reply(
+    *children: dict[str, Any], machine: str = "m1", waiting: int = 0, ledger: Ledger | None = None
+) -> dict[str, Any]:
+    running = sum(entry["state"] == "BUSY" for entry in children)
+    return {
+        "status": {"children": list(children), "waiting": waiting, "running": running},
+        "metrics": (ledger or Ledger()).snapshot(now=10.0),
+        "machine": {"name": machine, "cpu": 0.5, "memory": 1000},
+    }
+
+
+def ledger(*outcomes: Outcome, ran: float = 2.0, waited: float = 1.0) -> Ledger:
+    made = Ledger()
+    made.begin(0.0)
+    for outcome in outcomes:
+        made.started(TaskPriority.HIGH, waited)
+        made.ended("t", outcome, ran, now=9.0)
+    return made
+
+
+def test_nobody_has_answered() -> None:
+    metrics = add_up({}, ("w1@host",))
+    assert (metrics.total_workers, metrics.completed_tasks, metrics.throughput) == (0, 0, 0)
+    assert (metrics.cpu_utilization, metrics.memory_utilization) == (0, 0)
+    assert (metrics.average_task_duration, metrics.average_queue_time) == (0, 0)
+    assert (metrics.queue_time, metrics.duration) == ({}, {})
+    assert metrics.missing == ("w1@host",)
+
+
+def test_two_workers_are_added_up() -> None:
+    metrics = add_up(
+        {
+            "w1@a": reply(child(1), child(2, "BUSY"), waiting=3, ledger=ledger(Outcome.COMPLETED)),
+            "w2@b": reply(
+                child(1, "STARTING"),
+                child(2, "TERMINATING"),
+                machine="m2",
+                waiting=4,
+                ledger=ledger(*Outcome, ran=4.0, waited=3.0),
+            ),
+        }
+    )
+    assert (metrics.total_workers, metrics.active_workers, metrics.idle_workers) == (4, 1, 1)
+    assert metrics.unhealthy_workers == 1
+    assert (metrics.pending_tasks, metrics.running_tasks) == (7, 1)
+    # Failed, lost and timed out; retried, rejected and revoked are neither.
+    assert (metrics.completed_tasks, metrics.failed_tasks) == (2, 3)
+    assert metrics.average_task_duration == (2.0 + 7 * 4.0) / 8
+    assert metrics.average_queue_time == (1.0 + 7 * 3.0) / 8
+    assert (metrics.cpu_utilization, metrics.memory_utilization) == (0.5, 400 / 2000)
+    assert metrics.throughput == pytest.approx(8 / 10)
+    assert set(metrics.queue_time) == {"HIGH"}
+    p50 = metrics.duration["t"].p50
+    assert p50 is not None and abs(p50 - 4.0) < 4.0 * 0.05
+
+
+def test_workers_of_one_machine_share_it() -> None:
+    metrics = add_up({"w1@a": reply(child(1)), "w2@a": reply(child(1))})
+    assert metrics.memory_utilization == 200 / 1000
+
+
+def test_memory_that_was_never_sampled() -> None:
+    replies = {"w1@a": reply(child(1, rss=None), child(2))}
+    assert add_up(replies).memory_utilization == 100 / 1000
+    assert [status.memory for status in workers(replies)] == [None, 100]
+
+
+def test_every_child() -> None:
+    found = workers({"w2@b": reply(child(1, "BUSY", task="n[t]")), "w1@a": reply(child(7))})
+    assert [(status.id, status.hostname) for status in found] == [
+        ("w1@a/7", "w1@a"),
+        ("w2@b/1", "w2@b"),
+    ]
+    busy = found[1]
+    assert (busy.state, busy.current_task, busy.pid, busy.age) == ("BUSY", "n[t]", 101, 2.0)
+    assert (busy.tasks_completed, busy.tasks_failed, busy.is_healthy) == (4, 1, True)
+
+
+def test_health_of_those_that_answered_and_those_that_did_not() -> None:
+    reports = health(
+        {
+            "w2@b": reply(child(1), waiting=2),
+            "w3@c": reply(child(1), child(2, "TERMINATED")),
+            "w4@d": reply(),
+        },
+        missing=("w1@a",),
+    )
+    assert list(reports) == ["w1@a", "w2@b", "w3@c", "w4@d"]
+    assert {name: (report.answered, report.healthy) for name, report in reports.items()} == {
+        "w1@a": (False, False),
+        "w2@b": (True, True),
+        "w3@c": (True, False),
+        "w4@d": (True, False),  # A worker without children runs nothing.
+    }
+    assert (reports["w2@b"].waiting, len(reports["w3@c"].children)) == (2, 2)

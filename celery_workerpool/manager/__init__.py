@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
 from typing import Any
 
+from ..embedded import Embedded
+from ..embedded.app import WORKER_SETTINGS, make_app
 from ..errors import SettingsError
 from . import connections
 from .aio import WorkerManager
@@ -13,17 +14,8 @@ from .settings import ManagerSettings
 
 __all__ = ["ManagerSettings", "WorkerManager", "create_worker_manager"]
 
-#: What an embedded worker is configured by; owners that agree in these share one.
-_WORKER = (
-    "min_workers",
-    "max_workers",
-    "max_worker_memory",
-    "max_tasks_per_worker",
-    "enable_auto_scaling",
-    "handler_modules",
-    "file_roots",
-    "custom_modules",
-)
+#: What concerns the workers alone; a deployment's own have Celery's configuration.
+_OF_WORKERS = frozenset(WORKER_SETTINGS) - {"enable_debug_logging"}
 
 
 def create_worker_manager(app: Any = None, **settings: Any) -> WorkerManager:
@@ -43,13 +35,12 @@ def create_worker_manager(app: Any = None, **settings: Any) -> WorkerManager:
     if made.enable_debug_logging:
         logging.getLogger("celery_workerpool").setLevel(logging.DEBUG)
     if app is not None:
-        for name in _WORKER:
-            if name in settings:
+        for name in settings:
+            if name in _OF_WORKERS:
                 expected = "to be set in the configuration of the app's workers"
                 raise SettingsError(name, settings[name], expected)
         return WorkerManager(made, lambda: app)
-    names = (*_WORKER, "enable_debug_logging")
-    share = _Share({name: value for name, value in asdict(made).items() if name in names})
+    share = _Share({name: getattr(made, name) for name in WORKER_SETTINGS})
     return WorkerManager(made, share.open, share.close, local=True)
 
 
@@ -62,9 +53,6 @@ class _Share:
         self._app: Any = None
 
     def open(self) -> Any:
-        from ..embedded import Embedded
-        from ..embedded.app import make_app
-
         self._embedded = Embedded(self._settings)
         self._app = make_app(self._embedded.broker_url, self._settings)
         return self._app

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from billiard.exceptions import SoftTimeLimitExceeded
-from celery import shared_task, states
-from celery.exceptions import Ignore
+from celery import Task, shared_task, states
+from celery.exceptions import Ignore, Retry
 
 from . import handlers
 from .errors import InvalidTaskError, TaskCancelled, TaskDataError
@@ -96,7 +96,22 @@ def cancellation(task_id: str) -> str:
     return f"{task_id}.cancelled"
 
 
-@shared_task(name=TASK, bind=True, max_retries=None, ignore_result=False)
+class StoredRetry(Task):  # type: ignore[misc]
+    """Sends a retry after its state is stored, and not before as ``Task.retry`` does.
+
+    Another worker may end the next try before this one has stored RETRY, which would then take
+    the place of the result.
+    """
+
+    def on_retry(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        try:
+            einfo.exception.exc.sig.apply_async()
+        except Exception as error:  # There will be no other try: that is the end, then.
+            self.backend.mark_as_failure(task_id, error, einfo.traceback, request=self.request)
+            raise
+
+
+@shared_task(name=TASK, base=StoredRetry, bind=True, max_retries=None, ignore_result=False)
 def run(self: Any, task_type: str, payload: Any) -> Any:
     """Run a task of one of the types in :class:`~celery_workerpool.types.WorkerTaskType`."""
     _stop_if_cancelled(self)
@@ -119,7 +134,10 @@ def run(self: Any, task_type: str, payload: Any) -> Any:
         decision = order.retries.decide(self.request.retries, random)
         if not decision.again:
             raise
-        raise self.retry(exc=exc, countdown=decision.wait, max_retries=order.max_retries) from exc
+        again = self.signature_from_request(
+            countdown=decision.wait, retries=self.request.retries + 1
+        )
+        raise Retry(exc=exc, when=decision.wait, sig=again) from exc
 
 
 def _stop_if_cancelled(task: Any) -> None:

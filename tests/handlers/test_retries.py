@@ -1,0 +1,70 @@
+"""The Celery task behind every task type, run as a worker's child runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from celery import Celery, states
+from celery.app.trace import build_tracer
+from celery.canvas import Signature
+
+from celery_workerpool.tasks import HEADER, TASK, Order
+
+#: A function that fails, and fails again.
+FAILS = ["CUSTOM", {"function": "operator.truediv", "args": [1, 0]}]
+
+
+@pytest.fixture
+def app() -> Celery:
+    app = Celery("retries", broker="memory://", backend="cache+memory://", set_as_default=False)
+    app.conf.update(workerpool_custom_modules=["operator"], include=["celery_workerpool.tasks"])
+    app.loader.import_default_modules()
+    app.finalize()
+    return app
+
+
+def run(app: Celery, task_id: str, order: Order) -> Any:
+    """What the tracer tells the worker's main process."""
+    request = {"id": task_id, "args": FAILS, "kwargs": {}, HEADER: order.to_header()}
+    tracer = build_tracer(TASK, app.tasks[TASK], app=app)
+    return tracer(task_id, FAILS, {}, request).retval
+
+
+def sending(monkeypatch: pytest.MonkeyPatch, send: Callable[[Signature], None]) -> None:
+    monkeypatch.setattr(Signature, "apply_async", send)
+
+
+def test_a_retry_is_sent_after_its_state_is_stored(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the result of a quick next try could be overwritten by it."""
+    sent: list[tuple[int, str]] = []
+
+    def send(again: Signature) -> None:
+        sent.append((again.options["retries"], app.backend.get_state("one")))
+
+    sending(monkeypatch, send)
+    run(app, "one", Order(retry_delay=0.0))
+    assert sent == [(1, states.RETRY)]
+
+
+def test_a_retry_that_cannot_be_sent_is_the_end(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(again: Signature) -> None:
+        raise ConnectionError("no broker")
+
+    sending(monkeypatch, broken)
+    with pytest.warns(RuntimeWarning, match="no broker"):
+        told = run(app, "two", Order())
+    assert isinstance(told.exception.exc, ConnectionError)
+    assert app.backend.get_state("two") == states.FAILURE
+    assert isinstance(app.backend.get_result("two"), ConnectionError)
+
+
+def test_a_last_try_is_not_sent_again(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    sending(monkeypatch, lambda again: pytest.fail("sent"))
+    run(app, "three", Order(max_retries=0))
+    assert isinstance(app.backend.get_result("three"), ZeroDivisionError)

@@ -18,8 +18,11 @@ from tests.support.worker import CeleryWorker
 
 Workers = Callable[..., CeleryWorker]
 
-#: Celery's own exit code for a cold shutdown; a warm one by Ctrl-C ends with 1.
+#: Celery's own exit code for a cold shutdown.
 COLD_EXIT = 0
+#: And for a warm one by Ctrl-C. Whether the second Ctrl-C comes before the main thread has acted
+#: on the first is chance, and decides between the two.
+WARM_CTRL_C_EXIT = 1
 
 
 @pytest.fixture
@@ -65,7 +68,7 @@ def test_ctrl_c_once_is_a_warm_shutdown(make_worker: Workers, trace: Trace) -> N
         os.killpg(worker.pid, signal.SIGINT)
         worker.wait_for_log("worker: Warm shutdown")
         trace.open_gate()
-        assert worker.wait() == 1
+        assert worker.wait() == WARM_CTRL_C_EXIT
         assert result.get(timeout=5) == "run"
 
 
@@ -102,10 +105,10 @@ def _term_remapped(worker: CeleryWorker) -> None:
 
 
 COLD = {
-    "SIGQUIT": (_quit, {}),
-    "SIGTERM, SIGQUIT": (_warm_then_quit, {}),
-    "Ctrl-C twice": (_interrupt_twice, {}),
-    "REMAP_SIGTERM": (_term_remapped, {"REMAP_SIGTERM": "SIGQUIT"}),
+    "SIGQUIT": (_quit, {}, {COLD_EXIT}),
+    "SIGTERM, SIGQUIT": (_warm_then_quit, {}, {COLD_EXIT}),
+    "Ctrl-C twice": (_interrupt_twice, {}, {COLD_EXIT, WARM_CTRL_C_EXIT}),
+    "REMAP_SIGTERM": (_term_remapped, {"REMAP_SIGTERM": "SIGQUIT"}, {COLD_EXIT}),
 }
 
 
@@ -113,7 +116,7 @@ COLD = {
 def test_a_cold_shutdown_ends_what_runs_and_loses_nothing(
     make_worker: Workers, trace: Trace, way: str
 ) -> None:
-    stop, environ = COLD[way]
+    stop, environ, exit_codes = COLD[way]
     conf = {"workerpool_terminate_grace": 1.0}
     with make_worker(concurrency=3, environ=environ, conf=conf) as worker:
         early = worker.send("trace_and_wait", trace.path, "early", trace.gate)
@@ -124,7 +127,7 @@ def test_a_cold_shutdown_ends_what_runs_and_loses_nothing(
         wait_until(lambda: len(worker.inspect("reserved")) == 1, "a task waits in the worker")
 
         stop(worker)
-        assert worker.wait() == COLD_EXIT
+        assert worker.wait() in exit_codes
 
         # Acknowledged early: it will not run again, and whoever waits for it is told.
         for result in (early, stubborn):

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from celery_workerpool import manager
 from celery_workerpool.embedded import Embedded, client, places
 from celery_workerpool.embedded.app import WORKER_SETTINGS, worker_settings
 from celery_workerpool.manager import ManagerSettings
@@ -29,7 +28,6 @@ def runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
 
 
 def test_the_worker_s_settings_are_those_that_the_manager_passes_on() -> None:
-    assert {*manager._WORKER, "enable_debug_logging"} == set(WORKER_SETTINGS)
     own = {"task_timeout", "max_retries", "retry_delay", "retry_max_delay"}
     own |= {"max_task_queue_size", "backpressure_threshold"}
     assert set(asdict(ManagerSettings())) == own | set(WORKER_SETTINGS)

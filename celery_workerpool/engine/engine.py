@@ -35,7 +35,7 @@ from .jobs import Job, JobState, tell
 from .losses import LossReporter, describe_exit
 from .memory import MemoryWatch
 from .options import EngineOptions
-from .roles import Source
+from .roles import Source, Watch
 from .worker import EXITED, Worker
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,11 @@ class Engine:
         self._clock = clock
         self._driver = driver
         self._crew = Crew(source, options.crew, self, driver)
-        self._memory = MemoryWatch(options.memory, options.sample_interval, options.memory_probe)
+        self._memory = MemoryWatch(
+            options.memory, options.sample_interval, options.memory_probe, self._crew.workers
+        )
+        #: What looks at the pool from time to time, each at a time of its own.
+        self._watches: tuple[Watch, ...] = (self._memory,)
         self._losses = LossReporter(options.memory.kill)
         self._dispatcher = Dispatcher(options.aging, self._crew, self._memory)
         self._lock = threading.RLock()
@@ -272,8 +276,9 @@ class Engine:
                     self._read(worker, now)  # It may have become ready while nobody looked.
                 if worker.gone_by <= now:
                     self._crew.overdue(worker, now)
-            if self._memory.next_look <= now:
-                self._memory.look(self._crew.workers.values(), now)
+            for watch in self._watches:
+                if watch.next_look <= now:
+                    watch.look(now)
             self._crew.reconcile(now)
             self._crew.forget_past_deadlines()
             self._dispatcher.dispatch(now)
@@ -382,7 +387,7 @@ class Engine:
 
     def _arm(self) -> None:
         """Have the driver wake us for whatever comes first."""
-        when = min(self._memory.next_look, self._crew.next_deadline)
+        when = min(self._crew.next_deadline, *[watch.next_look for watch in self._watches])
         if when < self._armed:
             self._armed = when
             self._driver.wake_at(when, self.on_time)

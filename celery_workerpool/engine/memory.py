@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from math import inf
 
 from ..policy.memory import Verdict, decide
@@ -19,14 +19,20 @@ class MemoryWatch:
     Arguments:
         interval: seconds between two looks at children that run a task.
         probe: resident bytes of a process, None when it is gone.
+        workers: all children, by number; the crew's own.
     """
 
     def __init__(
-        self, limits: MemoryLimits, interval: float, probe: Callable[[int], int | None]
+        self,
+        limits: MemoryLimits,
+        interval: float,
+        probe: Callable[[int], int | None],
+        workers: Mapping[int, Worker],
     ) -> None:
         self._limits = limits
         self._interval = interval
         self._probe = probe
+        self._workers = workers
         #: Monotonic seconds of the next look; ``inf`` while no child runs a task.
         self.next_look = inf
 
@@ -34,10 +40,10 @@ class MemoryWatch:
         if self.next_look == inf:
             self.next_look = now + self._interval
 
-    def look(self, workers: Iterable[Worker], now: float) -> None:
+    def look(self, now: float) -> None:
         """Sample every child that runs a task."""
         # Not one that was killed: what it held at its last sample is what was too much.
-        busy = [w for w in workers if w.state is WorkerState.BUSY]
+        busy = [w for w in self._workers.values() if w.state is WorkerState.BUSY]
         self.next_look = now + self._interval if busy else inf
         for worker in busy:
             rss = self._probe(worker.pid or 0)

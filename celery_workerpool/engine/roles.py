@@ -24,3 +24,14 @@ class Overseer(Protocol):
     def on_channel_writable(self, worker: Worker) -> None: ...
 
     def on_server_readable(self, server: ForkServer) -> None: ...
+
+
+class Watch(Protocol):
+    """What looks at the pool from time to time, with the engine's lock held."""
+
+    @property
+    def next_look(self) -> float:
+        """Monotonic seconds; ``inf``: not until something happens."""
+
+    def look(self, now: float) -> None:
+        """Do what is due, and set ``next_look`` anew."""

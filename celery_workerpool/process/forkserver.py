@@ -30,20 +30,17 @@ import os
 import select
 import signal
 import socket
-import stat
 import struct
 import time
 import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn
-
-from billiard.util import _run_after_forkers
 
 from ..errors import ForkServerLost
 from .family import kill_family
+from .inherited import forget_connections, let_go_of_descriptors
 
 REQUEST = struct.Struct("!BII")  # operation, number, index
 REPLY = struct.Struct("!BIIi")  # event, number, pid, status
@@ -100,8 +97,8 @@ class ForkServer:
     Arguments:
         become: what a new child does with its life.
         prepare: what the server does before its first child.
-        keep: descriptors that children inherit (see :func:`open_descriptors`): the user's own,
-            open before the worker opened any.
+        keep: descriptors that children inherit (see :func:`.inherited.open_descriptors`): the
+            user's own, open before the worker opened any.
     """
 
     def __init__(self, become: Become, prepare: Prepare, keep: frozenset[tuple[int, int]]) -> None:
@@ -222,18 +219,6 @@ def _event(kind: int, number: int, pid: int, status: int) -> Event:
     return Exited(number, pid, status) if kind == EXITED else Refused(number, status)
 
 
-def open_descriptors() -> frozenset[tuple[int, int]]:
-    """The descriptors of this process, each as (number, inode)."""
-    found = set()
-    for name in os.listdir(_FD_FOLDER):
-        with contextlib.suppress(OSError):  # The folder's own descriptor is closed by now.
-            found.add((int(name), os.fstat(int(name)).st_ino))
-    return frozenset(found)
-
-
-_FD_FOLDER = "/proc/self/fd" if Path("/proc/self/fd").exists() else "/dev/fd"
-
-
 def _serve_and_exit(
     connection: socket.socket,
     other_end: socket.socket,
@@ -245,8 +230,8 @@ def _serve_and_exit(
     try:
         other_end.close()
         os.setsid()
-        _let_go_of_inherited({connection.fileno()}, keep)
-        _run_after_forkers()  # kombu's pools and Celery's producers forget their sockets.
+        let_go_of_descriptors({connection.fileno()}, keep)
+        forget_connections()
         prepare()
         gc.freeze()  # What that has left belongs to what children share, too.
         exitcode = _Server(connection, become).run()
@@ -254,22 +239,6 @@ def _serve_and_exit(
         traceback.print_exc()
     finally:
         os._exit(exitcode)
-
-
-def _let_go_of_inherited(own: set[int], keep: frozenset[tuple[int, int]]) -> None:
-    """Put /dev/null in the place of every connection that was opened after the start.
-
-    Not closed: objects that believe to own such a number would later close it again, and with
-    it whatever had got the number meanwhile. Ordinary files stay as they are.
-    """
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    for fd, inode in open_descriptors():
-        if fd in own or fd in (0, 1, 2, null) or (fd, inode) in keep:
-            continue
-        mode = os.fstat(fd).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode) or stat.S_ISDIR(mode)):
-            os.dup2(null, fd, inheritable=False)
-    os.close(null)
 
 
 class _Server:

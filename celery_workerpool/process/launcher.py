@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from .child import Runtime, become_child
-from .forkserver import ForkServer, open_descriptors
+from .forkserver import ForkServer
+from .inherited import open_descriptors
 from .spawn import boot_frame, execute_python
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -261,12 +262,25 @@ def test_a_lost_connection_for_events(
     with deployed(make_worker) as deployment, deployment.manager() as manager:
         task_id = manager.submit_task(*call("hold", trace.gate, trace.path))
         trace.wait_for("held")
-        manager._opened.watcher._connection.collect()
+        cut(manager._opened.watcher._connection)
         wait_until(lambda: "lost the connection for events" in caplog.text, "it is noticed")
         trace.open_gate()
         assert isinstance(manager.result(task_id, timeout=30), int)
         started = manager.submit_task(*call("echo", 2))
         assert manager.result(started, timeout=30) == 2
+
+
+def cut(connection: Any) -> None:
+    """As the network does it, beside a thread that reads."""
+    transport = connection.connection
+    if connection.transport.driver_type == "amqp":
+        sockets = [transport.transport.sock]
+    else:
+        clients = [c for channel in transport.channels for c in (channel.client, channel.subclient)]
+        sockets = [c.connection._sock for c in clients if c.connection and c.connection._sock]
+    assert sockets
+    for sock in sockets:
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def test_sending_many_breaks_off(

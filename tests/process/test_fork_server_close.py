@@ -6,11 +6,12 @@ import os
 import signal
 import socket
 import threading
+from multiprocessing.util import register_after_fork
 
 import pytest
 
 from celery_workerpool.process import forkserver
-from celery_workerpool.process.forkserver import ForkServer
+from celery_workerpool.process.forkserver import Forked, ForkServer
 from tests.support.leaks import is_running
 from tests.support.waiting import wait_until
 
@@ -53,3 +54,20 @@ def test_a_server_that_does_not_listen_is_killed(
     server.launch(1, 0).close()
     server.close()
     assert not is_running(server.pid)
+
+
+def test_a_server_does_not_wait_for_the_end_of_an_inherited_connection() -> None:
+    """As kombu does for that of a channel which waits for messages."""
+    ours, theirs = socket.socketpair()
+    register_after_fork(ours, lambda sock: sock.recv(1))
+    server = ForkServer(wait_for_ever, nothing, frozenset({(ours.fileno(), inode(ours))}))
+    server.launch(1, 0).close()
+    events = wait_until(server.receive, "a child is forked")
+    assert [type(event) for event in events] == [Forked]
+    server.close()
+    ours.close()
+    theirs.close()
+
+
+def inode(sock: socket.socket) -> int:
+    return os.fstat(sock.fileno()).st_ino

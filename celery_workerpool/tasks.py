@@ -17,7 +17,7 @@ from celery import Task, shared_task, states
 from celery.exceptions import Ignore, Retry
 
 from . import handlers
-from .errors import InvalidTaskError, TaskCancelled, TaskDataError
+from .errors import InvalidTaskError, SettingsError, TaskCancelled, TaskDataError
 from .policy.retry import RetryPolicy
 from .process.reporting import report_progress
 from .settings import Settings
@@ -28,7 +28,10 @@ TASK = "celery_workerpool.run"
 HEADER = "workerpool"
 
 #: What another try would not change.
-PERMANENT = (InvalidTaskError, TaskDataError, TaskCancelled, SoftTimeLimitExceeded)
+PERMANENT = (
+    *(InvalidTaskError, SettingsError, TaskDataError, TaskCancelled),
+    SoftTimeLimitExceeded,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,14 @@ class StoredRetry(Task):  # type: ignore[misc]
             raise
 
 
-@shared_task(name=TASK, base=StoredRetry, bind=True, max_retries=None, ignore_result=False)
+@shared_task(
+    name=TASK,
+    base=StoredRetry,
+    bind=True,
+    max_retries=None,
+    ignore_result=False,
+    acks_late=True,  # A worker that is killed takes no task along: another one runs it.
+)
 def run(self: Any, task_type: str, payload: Any) -> Any:
     """Run a task of one of the types in :class:`~celery_workerpool.types.WorkerTaskType`."""
     _stop_if_cancelled(self)
@@ -137,7 +147,16 @@ def run(self: Any, task_type: str, payload: Any) -> Any:
         again = self.signature_from_request(
             countdown=decision.wait, retries=self.request.retries + 1
         )
+        _leave_expiry_to_workers(again)
         raise Retry(exc=exc, when=decision.wait, sig=again) from exc
+
+
+def _leave_expiry_to_workers(signature: Any) -> None:
+    """Celery would have RabbitMQ drop the message in time, and nobody would hear of it."""
+    expires = signature.options.pop("expires", None)
+    if expires is not None:
+        moment = expires if isinstance(expires, str) else expires.isoformat()
+        signature.options["headers"] = {**(signature.options["headers"] or {}), "expires": moment}
 
 
 def _stop_if_cancelled(task: Any) -> None:

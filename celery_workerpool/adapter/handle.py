@@ -73,7 +73,7 @@ class TaskHandle(Job):
 
     def __str__(self) -> str:
         if self._target in _TRACERS:
-            return f"{self._args[0]}[{self._args[1]}]"
+            return f"{self._shown_name}[{self._args[1]}]"
         return getattr(self._target, "__qualname__", repr(self._target))
 
     @property
@@ -188,11 +188,17 @@ class TaskHandle(Job):
         self._ended(Outcome.TIMED_OUT)
         self._call_back("timeout_callback", False, limit)
 
+    @property
+    def _shown_name(self) -> str:
+        """The task's name, or what its submitter wants monitors to show in its place."""
+        shadow = self._args[2].get("shadow")
+        return shadow if shadow and isinstance(shadow, str) else str(self._args[0])
+
     def _ended(self, outcome: Outcome) -> None:
         self.has_failed = outcome is Outcome.FAILED
         if self._target in _TRACERS:
             now = time.monotonic()
-            self._ledger.ended(self._args[0], outcome, now - self._started_at, now)
+            self._ledger.ended(self._shown_name, outcome, now - self._started_at, now)
 
     def _call_back(self, name: str, *args: object) -> None:
         callback = self._callbacks.get(name)

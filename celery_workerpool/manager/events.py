@@ -208,6 +208,8 @@ def of_task(
         worker = Worker(task.worker, task.worker)
     if task.retries > before.retries:
         return TaskRetried(timestamp, task, worker, error)
+    if before.finished:
+        return None  # Its start was heard of late.
     if task.finished:
         return _ENDS[task.status.name](timestamp, task, worker)
     if task.started_at != before.started_at:

@@ -9,10 +9,11 @@ from functools import partial
 from typing import Any
 
 from ..errors import ManagerClosed, TaskCancelled, TaskFailed
+from ..tasks import cancellation
 from ..types import TaskStatus
 from . import events
 from .listeners import Listeners
-from .records import Task, from_stored
+from .records import Task, cancelled, from_stored
 from .results import Results
 from .tracker import Tracker
 
@@ -22,6 +23,11 @@ Callback = Callable[[BaseException | None, Any], object]
 LOOK_FOR = 0.2
 #: Results that are looked up at once.
 LOOK_AT = 200
+#: Seconds from the look that finds an end to the one that believes its event was lost.
+PATIENCE = 2.0
+#: Seconds after its ``expires`` from which on a task that no worker has taken has expired.
+EXPIRY_GRACE = 5.0
+_ENDS = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 #: Seconds after which a node that is silent is not asked any more.
 SILENT = 300.0
 
@@ -52,6 +58,7 @@ class Follower:
         self._lock = threading.Lock()  # of the callbacks
         self._nodes: dict[str, float] = {}  # when they were heard of, in monotonic seconds
         self._to_look: list[str] = []
+        self._ends_seen: dict[str, float] = {}  # monotonic seconds
 
     # ── callbacks ────────────────────────────────────────────────────────────────────────
 
@@ -93,22 +100,44 @@ class Follower:
             worker = events.Worker(node, node)
             self._listeners.tell(events.WorkerHeartbeat(event["timestamp"], worker))
         elif "uuid" in event:
+            if kind != "task-sent":  # That is told by a client.
+                self.heard_of(node)
             error = event.get("exception")
             self.changed(self._tracker.note(event), event["timestamp"], error)
         else:
             for told in events.of_pool(event):
                 self._listeners.tell(told)
 
-    def look(self) -> None:
-        """Find tasks that have ended and whose event was lost."""
+    def look(self, now: float) -> None:
+        """Find tasks that have ended and whose event was lost, and those that have expired.
+
+        Arguments:
+            now: monotonic seconds.
+        """
         until = time.monotonic() + LOOK_FOR
         if not self._to_look:
             self._to_look = self._tracker.watched_ids()
         while self._to_look and time.monotonic() < until:
             ids, self._to_look = self._to_look[:LOOK_AT], self._to_look[LOOK_AT:]
             for task_id, meta in self._results().get_many(ids).items():
-                change = partial(from_stored, meta=meta)
-                self.changed(self._tracker.update(task_id, change), time.time())
+                if meta["status"] in _ENDS and self._event_was_lost(task_id, now):
+                    change = partial(from_stored, meta=meta)
+                    self.changed(self._tracker.update(task_id, change), time.time())
+        self._look_for_expired(time.time())
+
+    def _event_was_lost(self, task_id: str, now: float) -> bool:
+        # The result may be read before the events of its task, which tell more: its start.
+        if not self._tracker.is_own(task_id):
+            return True  # It may have ended before anybody here listened.
+        return now - self._ends_seen.setdefault(task_id, now) >= PATIENCE
+
+    def _look_for_expired(self, now: float) -> None:
+        """A worker tells of those that it gets; but there may be none."""
+        for task_id in self._tracker.expired_ids(now - EXPIRY_GRACE):
+            # Whatever becomes of its message, the task has ended for everybody.
+            self._results().store_revoked(cancellation(task_id))
+            self._results().store_revoked(task_id, "expired")
+            self.changed(self._tracker.update(task_id, partial(_expired, when=now)), now)
 
     def changed(
         self, change: tuple[Task, Task] | None, when: float, error: str | None = None
@@ -121,6 +150,7 @@ class Follower:
         if told is not None:
             self._listeners.tell(told)
         if task.finished and not before.finished:
+            self._ends_seen.pop(task.id, None)
             self._ended(task.id)
             self._on_end()
 
@@ -169,3 +199,7 @@ class Follower:
         except Exception as exc:  # The backend cannot be reached: that is the outcome, then.
             error, result = exc, None
         callback(error, result)
+
+
+def _expired(task: Task, when: float) -> Task:
+    return cancelled(task, when, "expired") if task.status is TaskStatus.PENDING else task

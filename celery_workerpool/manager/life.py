@@ -174,7 +174,7 @@ class Life:
 
     def _look(self) -> None:
         """Called about once a second by the watcher's thread."""
-        self._follower.look()
+        self._follower.look(time.monotonic())
 
     @property
     def backpressure(self) -> bool:

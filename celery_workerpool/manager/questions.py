@@ -37,7 +37,7 @@ class Metrics:
     cpu_utilization: float  # of the machines, since somebody asked before
     memory_utilization: float  # of the machines' memory, by children
     queue_time: Mapping[str, Percentiles]  # by priority
-    duration: Mapping[str, Percentiles]  # by name of the task
+    duration: Mapping[str, Percentiles]  # by task type; of plain tasks by name
     #: Nodes that are known and did not answer in time.
     missing: tuple[str, ...] = ()
 

@@ -62,9 +62,9 @@ def after(task: Task, event: Mapping[str, Any]) -> Task:
     """
     if event["type"] == "task-retried":
         return _retried(task, event.get("exception"))
-    if task.finished:
-        return task
     when, host = event["timestamp"], event.get("hostname")
+    if task.finished:
+        return _start_heard_late(task, when) if event["type"] == "task-started" else task
     match event["type"]:
         case "task-received":
             return _received(task, event.get("retries") or 0, host)
@@ -155,7 +155,17 @@ def _failed(task: Task, when: float | None, error: str, host: str | None) -> Tas
 def _ended(task: Task, status: TaskStatus, when: float | None, host: str | None) -> Task:
     # It ran, also if the event of its start was lost.
     attempts, worker = max(1, task.attempts), host or task.worker
+    if when is not None and task.started_at is not None:
+        # A child may have stored its end before the main process has told of its start.
+        when = max(when, task.started_at)
     return replace(task, status=status, completed_at=when, attempts=attempts, worker=worker)
+
+
+def _start_heard_late(task: Task, when: float) -> Task:
+    """Its end was found in the result backend before the event of its start came."""
+    if task.started_at is not None or task.completed_at is None:
+        return task
+    return replace(task, started_at=min(when, task.completed_at))
 
 
 def _runs(meta: Mapping[str, Any]) -> int:

@@ -45,6 +45,6 @@ class Results:
         found = {task_id: self.get(task_id) for task_id in task_ids}
         return {task_id: meta for task_id, meta in found.items() if meta["status"] != "PENDING"}
 
-    def store_revoked(self, task_id: str) -> None:
-        """Store that it was cancelled."""
-        self._backend.mark_as_revoked(task_id, "cancelled")
+    def store_revoked(self, task_id: str, reason: str = "cancelled") -> None:
+        """Store that it was cancelled, or why else it ended without having run."""
+        self._backend.mark_as_revoked(task_id, reason)

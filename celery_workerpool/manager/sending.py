@@ -48,6 +48,16 @@ class Submission:
     eta: datetime | None = None
     expires: float | datetime | None = None
 
+    @property
+    def expires_at(self) -> float | None:
+        """Seconds since the epoch after which it is not to start."""
+        if isinstance(self.expires, datetime):
+            return self.expires.timestamp()
+        submitted_at = self.order.submitted_at
+        if self.expires is None or submitted_at is None:
+            return None
+        return submitted_at + self.expires
+
     def record(self) -> Task:
         return Task(
             id=self.task_id,
@@ -109,7 +119,9 @@ class Sender:
         self._app = app
         self._settings = settings
         self._local = local
-        self._low_first = app.connection_for_write().get_transport_cls().driver_type == "redis"
+        transport = app.connection_for_write().get_transport_cls()
+        self._low_first = transport.driver_type == "redis"
+        self._longest = _visibility_timeout(app) if self._low_first else None
         pool = Settings.of_app(app)
         self._files = handlers.Files.within(pool.file_roots)
         self._modules = pool.custom_modules
@@ -126,13 +138,17 @@ class Sender:
             kind, payload, files=self._files, modules=self._modules, libraries=self._local
         )
         settings = self._settings
+        timeout = _seconds("timeout", options.timeout, above=0.0) or settings.task_timeout
+        if self._longest is not None and timeout + GRACE >= self._longest:
+            expected = f"less than the visibility_timeout of the broker ({self._longest:g} s)"
+            raise InvalidTaskError("timeout", timeout, f"{expected}, or it would be run twice")
         if options.countdown is not None and options.eta is not None:
             raise InvalidTaskError("eta", options.eta, "none, as there is a countdown")
         return Submission(
             type=kind,
             payload=payload,
             priority=_priority(options.priority),
-            timeout=_seconds("timeout", options.timeout, above=0.0) or settings.task_timeout,
+            timeout=timeout,
             order=Order(
                 max_retries=_count("max_retries", options.max_retries, settings.max_retries),
                 retry_delay=settings.retry_delay,
@@ -183,6 +199,11 @@ class Sender:
             # does not subscribe to it: on Redis that is a subscription per task, for ever.
             "ignore_result": False,
         }
+        if submission.expires_at is not None:
+            # Only here: Celery would have RabbitMQ drop the message in time, and nobody would
+            # hear that the task has expired.
+            moment = datetime.fromtimestamp(submission.expires_at, UTC)
+            headers["expires"] = moment.isoformat()
         try:
             self._app.send_task(
                 TASK,
@@ -195,7 +216,7 @@ class Sender:
                 time_limit=submission.timeout + GRACE,
                 countdown=submission.countdown,
                 eta=submission.eta,
-                expires=submission.expires,
+                shadow=submission.type.value,
                 argsrepr=f"({submission.type.value!r}, {handlers.summarise(submission.payload)})",
                 producer=producer,
                 **options,
@@ -215,6 +236,12 @@ class Sender:
         acquired = self._app.producer_pool.acquire(block=True)
         with acquired as producer, producer.batch(max_size=max(1, size)):
             yield producer
+
+
+def _visibility_timeout(app: Any) -> float:
+    """Seconds after which Redis has a task that is not acknowledged run by another worker."""
+    default = 3600  # kombu's
+    return float((app.conf.broker_transport_options or {}).get("visibility_timeout", default))
 
 
 def _not_encodable(submission: Submission, exc: EncodeError) -> InvalidTaskError:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ..errors import InvalidTaskError, ManagerClosed, QueueFullError
+from ..types import TaskStatus
 from .records import Task, after
 from .sending import Submission
 
@@ -31,6 +32,7 @@ class Tracker:
         self._followed: Counter[str] = Counter()  # others' that have not ended: who waits
         self._finished: dict[str, None] = {}  # ids, in the order of their ends
         self._failed: dict[str, None] = {}  # those of them that may be retried
+        self._expiries: dict[str, float] = {}  # of open ones, in seconds since the epoch
         self._changed = threading.Condition()
         self._closed = False
 
@@ -55,6 +57,8 @@ class Tracker:
                 self._tasks[task.id] = task
                 self._submissions[task.id] = submission
                 self._open[task.id] = None
+                if submission.expires_at is not None:
+                    self._expiries[task.id] = submission.expires_at
             return tasks
 
     def discard(self, task_id: str) -> None:
@@ -101,6 +105,23 @@ class Tracker:
         """These, and others' that somebody waits for."""
         with self._changed:
             return [*self._open, *self._followed]
+
+    def is_own(self, task_id: str) -> bool:
+        """Whether it was submitted here and has not ended."""
+        return task_id in self._open
+
+    def expired_ids(self, until: float) -> list[str]:
+        """Tasks that no worker has, as far as is known, and that were to start before then.
+
+        Arguments:
+            until: seconds since the epoch.
+        """
+        with self._changed:
+            return [
+                task_id
+                for task_id, expires_at in self._expiries.items()
+                if expires_at < until and self._tasks[task_id].status is TaskStatus.PENDING
+            ]
 
     @property
     def open_count(self) -> int:
@@ -155,6 +176,7 @@ class Tracker:
 
     def _end(self, task: Task) -> None:
         self._open.pop(task.id, None)
+        self._expiries.pop(task.id, None)
         self._followed.pop(task.id, None)
         self._finished[task.id] = None
         if len(self._finished) > REMEMBERED:
@@ -170,5 +192,5 @@ class Tracker:
 
     def _forget(self, task_id: str) -> None:
         known: tuple[dict[str, Any], ...] = (self._tasks, self._submissions, self._open)
-        for place in (*known, self._followed, self._finished, self._failed):
+        for place in (*known, self._followed, self._finished, self._failed, self._expiries):
             place.pop(task_id, None)

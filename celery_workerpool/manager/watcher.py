@@ -71,6 +71,7 @@ class Watcher:
                 for consumer in consumers:
                     consumer.consume()
                 self._ready.set()
+                self._app.control.heartbeat()  # So that all who are there are known at once.
                 while not self._stopping.is_set():
                     with contextlib.suppress(TimeoutError):
                         connection.drain_events(timeout=DRAIN)

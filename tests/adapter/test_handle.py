@@ -376,3 +376,16 @@ def test_each_end_is_counted_once(ending: Any, outcome: str) -> None:
     ending(handle)
     counts = ledger.snapshot(0.0)["tasks"]["n"]
     assert counts["outcomes"] == {outcome: 1}
+
+
+def test_a_task_is_shown_and_counted_under_its_shadow() -> None:
+    """All tasks of the facade are one Celery task: the type is what tells them apart."""
+    ledger = Ledger()
+    headers = {"delivery_info": {}, "shadow": "COMPRESSION"}
+    handle = make_handle(
+        target=fast_trace_task, args=("n", "i", headers, BODY, "j", "u"), ledger=ledger
+    )
+    assert str(handle) == "COMPRESSION[i]"
+    handle.started(1, 0.0)
+    handle.succeeded((0, "3", 0.1))
+    assert list(ledger.snapshot(0.0)["tasks"]) == ["COMPRESSION"]

@@ -21,6 +21,13 @@ def last(file):
         out.write(str(child.pid))
     time.sleep(600)
 
+def outlive():
+    # The first time it lasts until its worker is killed.
+    if not os.path.exists("first"):
+        open("first", "w").close()
+        time.sleep(600)
+    return "again"
+
 def who():
     return os.getpid()
 
@@ -90,7 +97,7 @@ def test_owners_hear_that_the_broker_has_died_and_may_start_over(place: Place) -
     assert owner.wait() == 0
 
 
-def test_a_worker_that_is_killed_is_started_again_and_takes_up_what_waited(place: Place) -> None:
+def test_a_worker_that_is_killed_is_started_again_and_takes_up_what_it_had(place: Place) -> None:
     output = place.start(
         """
         import time
@@ -101,19 +108,20 @@ def test_a_worker_that_is_killed_is_started_again_and_takes_up_what_waited(place
             min_workers=1, enable_auto_scaling=False, custom_modules=["jobs"]
         ) as manager:
             ids = [
-                manager.submit_task("CUSTOM", {"function": "jobs.last", "args": ["pid"]}),
+                manager.submit_task("CUSTOM", {"function": "jobs.outlive"}, timeout=900),
                 *(manager.submit_task("CUSTOM", {"function": "jobs.who"}) for _ in range(3)),
             ]
-            while not (Path("pid").exists() and Path("pid").read_text()):
+            while not Path("first").exists():
                 time.sleep(0.02)
             print("busy")
+            print(manager.result(ids[0], timeout=90))
             children = {manager.result(task_id, timeout=90) for task_id in ids[1:]}
             print(len(children), "child")
-            manager.shutdown(wait=False)
         """
     )
     assert output.line() == "busy"
     os.kill(place.pid_of("MainProcess]"), signal.SIGKILL)
+    assert output.line() == "again"
     assert output.line() == "1 child"
     assert output.wait() == 0, output.report()
 

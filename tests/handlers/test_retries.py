@@ -10,6 +10,7 @@ from celery import Celery, states
 from celery.app.trace import build_tracer
 from celery.canvas import Signature
 
+from celery_workerpool import SettingsError
 from celery_workerpool.tasks import HEADER, TASK, Order
 
 #: A function that fails, and fails again.
@@ -25,9 +26,9 @@ def app() -> Celery:
     return app
 
 
-def run(app: Celery, task_id: str, order: Order) -> Any:
+def run(app: Celery, task_id: str, order: Order, **more: Any) -> Any:
     """What the tracer tells the worker's main process."""
-    request = {"id": task_id, "args": FAILS, "kwargs": {}, HEADER: order.to_header()}
+    request = {"id": task_id, "args": FAILS, "kwargs": {}, HEADER: order.to_header(), **more}
     tracer = build_tracer(TASK, app.tasks[TASK], app=app)
     return tracer(task_id, FAILS, {}, request).retval
 
@@ -68,3 +69,22 @@ def test_a_last_try_is_not_sent_again(app: Celery, monkeypatch: pytest.MonkeyPat
     sending(monkeypatch, lambda again: pytest.fail("sent"))
     run(app, "three", Order(max_retries=0))
     assert isinstance(app.backend.get_result("three"), ZeroDivisionError)
+
+
+def test_wrong_settings_of_the_worker_are_not_tried_again(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sending(monkeypatch, lambda again: pytest.fail("sent"))
+    app.conf.workerpool_handler_modules = ["no_such_module"]
+    run(app, "four", Order())
+    assert isinstance(app.backend.get_result("four"), SettingsError)
+
+
+def test_a_retry_expires_as_the_task_does(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And it is a worker that says so, not the broker, which would say nothing."""
+    sent: list[dict[str, Any]] = []
+    sending(monkeypatch, lambda again: sent.append(again.options))
+    run(app, "five", Order(), expires="2100-01-01T00:00:00+00:00")
+    (options,) = sent
+    assert options["headers"]["expires"] == "2100-01-01T00:00:00+00:00"
+    assert "expires" not in options

@@ -46,6 +46,9 @@ class FakeResults:
             raise self.error
         return self.stored.get(task_id, {"status": "PENDING", "result": None})
 
+    def store_revoked(self, task_id: str, reason: str = "cancelled") -> None:
+        self.put(task_id, "REVOKED", reason)
+
     def get_many(self, task_ids: list[str]) -> dict[str, dict[str, Any]]:
         self.asked.append(list(task_ids))
         return {i: self.stored[i] for i in task_ids if i in self.stored}

@@ -67,20 +67,60 @@ def test_once_however_often_the_end_is_heard_of(world: World) -> None:
     world.results.put("a", "SUCCESS", 42)
     for _ in range(3):
         world.follower.on_event(event("task-succeeded", "a"))
-        world.follower.look()
+        world.follower.look(0.0)
     assert world.settle() == [(None, 42)]
     assert world.ends == 1
 
 
 def test_the_event_was_lost(world: World) -> None:
     world.submit("a")
-    world.follower.look()
+    world.follower.look(0.0)
     assert world.settle() == []
     world.results.put("a", "SUCCESS", 42)
-    world.follower.look()
+    world.follower.look(1.0)
+    assert world.settle() == []  # It may be on its way.
+    world.follower.look(1.0 + module.PATIENCE)
     assert world.settle() == [(None, 42)]
-    world.follower.look()
-    assert world.results.asked == [["a"], ["a"]]  # No more after its end.
+    world.follower.look(9.0)
+    assert world.results.asked == [["a"]] * 3  # No more after its end.
+
+
+def test_the_start_is_heard_of_after_the_end(world: World) -> None:
+    """The record tells it all the same; listeners hear of one end, and of no start after it."""
+    heard: list[Any] = []
+    for name in ("task_assigned", "task_completed"):
+        world.listeners.add(name, heard.append)
+    world.submit("a")
+    world.results.put("a", "SUCCESS", 42)
+    world.results.stored["a"]["date_done"] = "1970-01-01T00:00:06"
+    for now in (0.0, module.PATIENCE):
+        world.follower.look(now)
+    world.follower.on_event(event("task-started", "a", timestamp=5.0))
+    world.settle()
+    assert [type(told).__name__ for told in heard] == ["TaskCompleted"]
+    task = world.tracker.get("a")
+    assert task is not None and task.duration == 1.0
+
+
+def test_somebody_elses_end_is_believed_at_once(world: World) -> None:
+    world.tracker.follow(["a"])
+    world.results.put("a", "SUCCESS", 42)
+    world.follower.look(0.0)
+    task = world.tracker.get("a")
+    assert task is not None and task.status is TaskStatus.COMPLETED
+
+
+def test_it_expires_and_no_worker_is_there(world: World) -> None:
+    for task_id, expires in (("a", 10.0), ("b", 10.0), ("c", 1e12), ("d", None)):
+        world.tracker.admit([submission(task_id, expires=expires)], 1000)
+    world.follower.call_back("a", world.tell)
+    world.follower.on_event(event("task-received", "b"))  # A worker has it: it will tell.
+    world.follower.look(0.0)
+    ((error, _),) = world.settle()
+    assert isinstance(error, TaskCancelled) and "expired" in str(error)
+    assert world.results.stored["a"] == {"status": "REVOKED", "result": "expired"}
+    assert world.results.stored["a.cancelled"]["status"] == "REVOKED"  # A late worker leaves it.
+    assert world.tracker.open_ids() == ["b", "c", "d"]
 
 
 def test_looks_take_turns(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,10 +129,10 @@ def test_looks_take_turns(world: World, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(module, "LOOK_FOR", -1.0)  # Time for none,
     for task_id in "abcde":
         world.submit(task_id)
-    world.follower.look()
+    world.follower.look(0.0)
     assert world.results.asked == []
     monkeypatch.setattr(module, "LOOK_FOR", 30.0)  # and for all.
-    world.follower.look()
+    world.follower.look(0.0)
     assert world.results.asked == [["a", "b"], ["c", "d"], ["e"]]
 
 
@@ -189,6 +229,13 @@ def test_nodes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     assert world.follower.nodes() == set()
     world.follower.on_event(beat("w1", "worker-online"))
     assert world.nodes[-1] == "w1"  # It is news again.
+
+
+def test_who_has_a_task_is_a_node(world: World) -> None:
+    world.submit("a")
+    world.follower.on_event(event("task-sent", "a", hostname="client"))
+    world.follower.on_event(event("task-received", "a", hostname="w1"))
+    assert world.nodes == ["w1"]
 
 
 def test_listeners_hear_of_every_change(world: World) -> None:

@@ -99,6 +99,13 @@ def test_the_start_was_never_heard_of() -> None:
     assert after(Task("t"), event("task-revoked", expired=True)).attempts == 0
 
 
+def test_an_end_is_not_before_its_start() -> None:
+    """A child stores its end; its start is told by the main process, whose clock is read later."""
+    task = after(Task("t"), event("task-started", timestamp=5.0))
+    done = from_stored(task, {**stored("SUCCESS"), "date_done": "1970-01-01T00:00:04.999"})
+    assert done.duration == 0.0
+
+
 def stored(status: str, result: object = None, **fields: Any) -> dict[str, Any]:
     return {"status": status, "result": result, "date_done": None, **fields}
 

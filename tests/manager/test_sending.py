@@ -184,6 +184,27 @@ def test_the_brokers_own_numbers(
     assert sent == numbers
 
 
+def test_a_task_that_redis_would_have_run_twice(app: Celery) -> None:
+    app.conf.update(broker_url="redis://", broker_transport_options={"visibility_timeout": 60})
+    sender = Sender(app, ManagerSettings(), local=False)
+    assert sender.prepare(*RIGHT, TaskOptions(timeout=58)).timeout == 58
+    with pytest.raises(InvalidTaskError, match=r"timeout = 59\.0: expected less than the visib"):
+        sender.prepare(*RIGHT, TaskOptions(timeout=59))
+    app.conf.broker_url = "amqp://"
+    assert Sender(app, ManagerSettings(), local=False).prepare(*RIGHT, TaskOptions(timeout=1e5))
+
+
+def test_when_it_expires_is_left_to_the_workers(sender: Sender, app: Celery) -> None:
+    """The broker would drop it, and nobody would hear of it."""
+    sender.send(sender.prepare(*RIGHT, TaskOptions(expires=60)))
+    moment = datetime(2100, 1, 1, tzinfo=UTC)
+    sender.send(sender.prepare(*RIGHT, TaskOptions(expires=moment)))
+    first, second = messages(app)
+    assert datetime.fromisoformat(first.headers["expires"]) > datetime.now(UTC)
+    assert datetime.fromisoformat(second.headers["expires"]) == moment
+    assert "expiration" not in first.properties
+
+
 def test_another_queue_and_one_that_does_not_exist(sender: Sender, app: Celery) -> None:
     sender.send(sender.prepare(*RIGHT, TaskOptions(queue=f"{app.conf.task_default_queue}-other")))
     assert len(messages(app, f"{app.conf.task_default_queue}-other")) == 1

@@ -11,6 +11,8 @@ WorkerPoolError
 ├── TaskFailed             a task failed, and nothing more exact is known of its error
 ├── ManagerClosed          the manager was shut down
 ├── EmbeddedError          the private broker or worker of embedded mode cannot run
+├── DependencyFailedError  a task that this one waited for did not succeed; it was not run
+├── NoDependencyStore      a task is to wait for others, and there is nowhere to keep it
 ├── MemoryLimitExceeded    the task's child outgrew the memory limit and was killed
 ├── ResultNotPlain         a function sent a result that is no plain data
 └── ForkServerLost         the process that starts children is gone
@@ -113,6 +115,28 @@ class ManagerClosed(WorkerPoolError):
 
 class EmbeddedError(WorkerPoolError):
     """The broker or the worker of embedded mode could not be started, or has ended; says why."""
+
+
+class DependencyFailedError(WorkerPoolError):
+    """A task was not run because one that it waited for did not succeed; says which, and why.
+
+    Its only argument is the text; see :class:`InvalidTaskError`.
+
+    Attributes:
+        dependency: the id of the task that is to blame; several, with commas between, where
+            nothing was heard of them.
+    """
+
+    dependency: str
+
+    def __init__(self, text: str, dependency: str = "") -> None:
+        super().__init__(text)
+        if dependency:
+            self.dependency = dependency
+
+
+class NoDependencyStore(WorkerPoolError):
+    """A task names dependencies, and the worker has nowhere to keep it until they are done."""
 
 
 class MemoryLimitExceeded(WorkerPoolError):

@@ -34,6 +34,19 @@ class Settings:
     start_timeout: float | None = None
     #: Seconds between the signal that ends a task when the pool stops, and SIGKILL.
     terminate_grace: float = 5.0
+    #: Where tasks wait for others: a URL; None: where the results are, if that is possible.
+    gate_store: str | None = None
+    #: Seconds that a task waits for others of which nothing is heard; a task's header
+    #: ``dependency_timeout`` outranks it.
+    dependency_timeout: float = 86400.0
+    #: Seconds that the store remembers tasks that have ended; None: ``result_expires``.
+    gate_keep: float | None = None
+    #: Seconds between two looks over the store, for what ended on other pools or was left
+    #: behind by a crash.
+    gate_sweep_interval: float = 5.0
+    #: Seconds after which a task that was released, and did not get to the broker, is released
+    #: again.
+    gate_lease: float = 30.0
     #: Modules that register handlers of task types, by dotted name or as paths of .py files.
     handler_modules: tuple[str, ...] = ()
     #: Folders outside of which handlers open no file; None: no limit.
@@ -47,6 +60,11 @@ class Settings:
         self._check("memory_kill_ratio", at_least=1.0, optional=True)
         self._check("start_timeout", above=0.0, optional=True)
         self._check("terminate_grace", at_least=0.0)
+        self._check_url("gate_store")
+        self._check("dependency_timeout", above=0.0)
+        self._check("gate_keep", above=0.0, optional=True)
+        self._check("gate_sweep_interval", at_least=0.1)
+        self._check("gate_lease", at_least=0.1)
         self._check_names("handler_modules")
         self._check_names("file_roots", optional=True)
         self._check_names("custom_modules")
@@ -103,6 +121,11 @@ class Settings:
         in_range = value > above if above is not None else value >= (at_least or 0.0)
         if not in_range or not math.isfinite(value):
             raise SettingsError(PREFIX + name, value, expected)
+
+    def _check_url(self, name: str) -> None:
+        value = getattr(self, name)
+        if value is not None and (not isinstance(value, str) or "://" not in value):
+            raise SettingsError(PREFIX + name, value, "a URL or None")
 
     def _check_names(self, name: str, *, optional: bool = False) -> None:
         value = getattr(self, name)

@@ -10,12 +10,14 @@ import pytest
 import celery_workerpool
 from celery_workerpool import errors
 from celery_workerpool.errors import (
+    DependencyFailedError,
     EmbeddedError,
     ForkServerLost,
     InvalidTaskError,
     ManagerClosed,
     MemoryLimitExceeded,
     MissingLibraryError,
+    NoDependencyStore,
     PathRefused,
     QueueFullError,
     ResultNotPlain,
@@ -37,6 +39,8 @@ EXAMPLES = [
     QueueFullError(1000, 1000),
     ManagerClosed("the manager was shut down; create another"),
     EmbeddedError("no Valkey or Redis to start"),
+    DependencyFailedError("task t-1, which this one waits for, failed: boom", "t-1"),
+    NoDependencyStore("there is nowhere to keep it"),
     MemoryLimitExceeded("Memory limit of 100.0 MiB exceeded"),
     ResultNotPlain("shop.Order"),
     ForkServerLost("end of file"),

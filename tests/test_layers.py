@@ -2,7 +2,7 @@
 
     manager
     cli, embedded
-    adapter, handlers, tasks
+    adapter, gate, handlers, tasks
     engine
     process, events, metrics
     policy
@@ -33,6 +33,7 @@ HEIGHTS = {
     "metrics": 2,
     "engine": 3,
     "adapter": 4,
+    "gate": 4,
     "handlers": 4,
     "tasks": 4,
     "cli": 5,

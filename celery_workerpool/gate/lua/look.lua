@@ -1,0 +1,14 @@
+-- args.items: ids. Returns for each the fields below, false where there is nothing.
+local found = {}
+for i, id in ipairs(args.items) do
+  local got = call('HMGET', key('task', id), 'state', 'dependencies', 'policy', 'at', 'deadline',
+    'kind', 'dependency', 'error')
+  local ended = ending(id)
+  if got[1] or ended then
+    found[i] = {got, call('SMEMBERS', key('open', id)),
+      call('SRANDMEMBER', key('waits', id), args.named), ended or false}
+  else
+    found[i] = false
+  end
+end
+return found

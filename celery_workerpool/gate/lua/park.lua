@@ -1,0 +1,35 @@
+-- args.items: {id, dependencies, policy, deadline, expires, known = {id = {kind, error}}}
+-- ARGV[2…]: their parcels. Returns {answer, cause or false, open, awaited} for each.
+local function park(item, parcel)
+  local id, task = item.id, key('task', item.id)
+  if call('EXISTS', task) == 1 then return {'duplicate', false, {}, 0} end
+  local open = {}
+  for _, name in ipairs(item.dependencies) do
+    local ended = item.known[name] or ending(name)
+    if ended then
+      local cause = blame(name, ended, item.policy)
+      if cause then return {'refused', cause, {}, 0} end
+    else
+      open[#open + 1] = name
+    end
+  end
+  if #open == 0 then return {'ready', false, {}, 0} end
+  call('HSET', task, 'state', 'parked', 'home', HOME, 'policy', item.policy, 'parcel', parcel,
+    'at', NOW, 'deadline', item.deadline, 'dependencies', cjson.encode(item.dependencies))
+  local due = item.deadline
+  if item.expires ~= cjson.null then
+    call('HSET', task, 'expires', item.expires)
+    due = math.min(due, item.expires)
+  end
+  for _, name in ipairs(open) do
+    call('SADD', key('open', id), name)
+    call('SADD', key('waits', name), id)
+  end
+  call('ZADD', key('parked', HOME), NOW, id)
+  call('ZADD', key('deadlines', HOME), due, id)
+  return {'parked', false, open, call('EXISTS', key('waits', id))}
+end
+
+local verdicts = {}
+for i, item in ipairs(args.items) do verdicts[i] = park(item, ARGV[i + 1]) end
+return verdicts

@@ -1,0 +1,42 @@
+-- Returns {releases, more, tasks, open}.
+local deadlines = key('deadlines', HOME)
+for _, id in ipairs(call('ZRANGEBYSCORE', deadlines, '-inf', NOW, 'LIMIT', 0, args.batch)) do
+  local got = call('HMGET', key('task', id), 'deadline', 'expires')
+  local unknown = {}
+  if not got[1] then
+    call('ZREM', deadlines, id)
+  elseif got[2] and tonumber(got[2]) <= NOW then
+    release(id, HOME, {'expired', '', ''})
+  else
+    if tonumber(got[1]) <= NOW then
+      for _, name in ipairs(call('SRANDMEMBER', key('open', id), args.named)) do
+        if call('EXISTS', key('task', name)) == 0 then unknown[#unknown + 1] = name end
+      end
+    end
+    if #unknown > 0 then
+      table.sort(unknown)
+      release(id, HOME, {'unknown', table.concat(unknown, ', '), ''})
+    else
+      local again = NOW + args.postpone
+      if got[2] then again = math.min(again, tonumber(got[2])) end
+      call('ZADD', deadlines, again, id)
+    end
+  end
+end
+continue_todo()
+continue_due()
+
+local cursor = tonumber(call('GET', key('cursor', HOME)) or 0)
+local tasks = call('ZRANGE', key('parked', HOME), cursor, cursor + args.page - 1)
+call('SET', key('cursor', HOME), #tasks == args.page and cursor + args.page or 0)
+local open, seen = {}, {}
+for _, id in ipairs(tasks) do
+  if #open >= args.page_open then break end
+  for _, name in ipairs(call('SRANDMEMBER', key('open', id), args.page_open - #open)) do
+    if not seen[name] then
+      seen[name] = true
+      open[#open + 1] = name
+    end
+  end
+end
+return {out, more, tasks, open}

@@ -1,0 +1,77 @@
+"""Which store an app's waiting tasks are kept in."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from typing import Any
+
+from celery.app import backends
+from celery.exceptions import ImproperlyConfigured
+from kombu.utils.url import parse_url
+
+from ..errors import SettingsError
+from ..settings import PREFIX, Settings
+from .memory import MemoryStore
+from .redis import RedisStore
+from .store import Store, Terms
+
+#: How many leases a task that was published may wait for a worker until it is published again.
+REPEAT = 20
+EXPECTED = "redis://…, rediss://…, sentinel://…, redis+socket://… or memory://"
+
+
+def open_store(app: Any, settings: Settings) -> Store | None:
+    """The store that ``workerpool_gate_store`` names, else one where the results are.
+
+    Opens no connection yet. None: nothing is set, and results are kept where no store can be.
+
+    Raises:
+        SettingsError: ``workerpool_gate_store`` is set and cannot be used.
+    """
+    url = settings.gate_store
+    terms = Terms(
+        home=home(app),
+        keep=_keep(app, settings),
+        lease=settings.gate_lease,
+        repeat=settings.gate_lease * REPEAT,
+    )
+    if url is not None and url.startswith("memory://"):
+        return MemoryStore(terms)
+    try:
+        store = _store(app, url or app.backend_cls or app.conf.result_backend, terms)
+    except (ImproperlyConfigured, ImportError) as exc:
+        if url is None:
+            return None
+        raise SettingsError(f"{PREFIX}gate_store", url, f"what can be used here: {exc}") from exc
+    if store is None and url is not None:
+        raise SettingsError(f"{PREFIX}gate_store", url, EXPECTED)
+    return store
+
+
+def _store(app: Any, where: Any, terms: Terms) -> Store | None:
+    cls, url = backends.by_url(where, app.loader)
+    names = {base.__name__ for base in cls.__mro__}
+    if "RedisBackend" in names:  # Not imported here: it may not be installed.
+        options = app.conf.result_backend_transport_options or {}
+        prefix = str(options.get("global_keyprefix", ""))
+        return RedisStore(cls(app=app, url=url).client, terms, prefix)
+    return None
+
+
+def home(app: Any) -> str:
+    """Names an app's broker: hosts and virtual host, whatever the password."""
+    urls = app.conf.broker_write_url or app.conf.broker_url or ""
+    urls = urls.split(";") if isinstance(urls, str) else urls
+    parsed = [parse_url(url) for url in urls]
+    parts = sorted(f"{p['hostname']}:{p['port']}/{p['virtual_host']}" for p in parsed)
+    return hashlib.sha256(";".join(parts).encode()).hexdigest()[:12]
+
+
+def _keep(app: Any, settings: Settings) -> float:
+    if settings.gate_keep is not None:
+        return settings.gate_keep
+    expires = app.conf.result_expires
+    if isinstance(expires, timedelta):
+        expires = expires.total_seconds()
+    return float(expires) if expires else 86400.0

@@ -1,0 +1,194 @@
+"""What goes into a store of waiting tasks and what comes out of it."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from ..policy.graph import OnFailure
+
+
+class EndKind(enum.StrEnum):
+    """How a task ended, as those that wait for it see it."""
+
+    DONE = "done"
+    FAILED = "failed"  # raised, broke a limit, lost its child, or waited for one that failed
+    CANCELLED = "cancelled"  # revoked or expired
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The end of a task: it will not run again.
+
+    Attributes:
+        error: in short; empty for DONE.
+        keep: the result backend does not know, so the store has to remember it for those that
+            come to wait for it later.
+    """
+
+    id: str
+    kind: EndKind = EndKind.DONE
+    error: str = ""
+    keep: bool = False
+
+
+class CauseKind(enum.StrEnum):
+    """Why a task is released though not all that it waits for has succeeded."""
+
+    FAILED = "failed"  # a dependency failed, and the task is to fail with it
+    CANCELLED = "cancelled"  # a dependency was cancelled, and the task is to fail
+    UNKNOWN = "unknown"  # nothing was heard of a dependency in time
+    CYCLE = "cycle"  # it waits for itself, by way of others
+    EXPIRED = "expired"  # its own expiry has come
+    REVOKED = "revoked"  # somebody revoked it, or its policy says so
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a task must not run.
+
+    Attributes:
+        dependency: the task that is to blame, or several, with commas between; may be empty.
+        error: that task's error, or the cycle.
+    """
+
+    kind: CauseKind
+    dependency: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parking:
+    """A task that is to wait. Times are seconds since the epoch.
+
+    Attributes:
+        parcel: its message, to be given back as it is.
+        deadline: until when it waits for dependencies of which nothing is heard.
+        expires: its own expiry, if it has one.
+        known: ends of dependencies that the caller has learned from the result backend.
+    """
+
+    id: str
+    dependencies: tuple[str, ...]
+    on_failure: OnFailure
+    parcel: bytes
+    deadline: float
+    expires: float | None = None
+    known: tuple[Ending, ...] = ()
+
+
+class Answer(enum.StrEnum):
+    """What :meth:`~celery_workerpool.gate.store.Store.park` says to a task."""
+
+    PARKED = "parked"  # it is in the store; its message is no longer needed
+    DUPLICATE = "duplicate"  # the store had it before; its message is no longer needed
+    READY = "ready"  # nothing to wait for; not stored
+    REFUSED = "refused"  # must not run: see the cause; not stored
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer to one :class:`Parking`.
+
+    Attributes:
+        open: what a parked task waits for.
+        awaited: other tasks wait for this one, so only now there may be a cycle.
+    """
+
+    answer: Answer
+    cause: Cause | None = None
+    open: tuple[str, ...] = ()
+    awaited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A task that is to be published.
+
+    Attributes:
+        publication: names this attempt; goes with the message and comes back in
+            :meth:`~celery_workerpool.gate.store.Store.claim`.
+        cause: why it must not run; None: it may.
+    """
+
+    id: str
+    publication: str
+    parcel: bytes
+    cause: Cause | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What an operation has set free, at most so many at a time.
+
+    Attributes:
+        more: there is more to be had at once, by ``finish([])``.
+    """
+
+    releases: list[Release] = field(default_factory=list)
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What a look over the whole store has found.
+
+    Attributes:
+        turn: overdue publications, and tasks whose time is up.
+        tasks: some of the waiting tasks, others each time.
+        open: what these wait for, to be looked up in the result backend.
+    """
+
+    turn: Turn
+    tasks: tuple[str, ...] = ()
+    open: tuple[str, ...] = ()
+
+
+class State(enum.StrEnum):
+    """Where a task is on its way through the gate."""
+
+    PARKED = "parked"
+    READY = "ready"  # to be published; not known whether it has been
+    PUBLISHED = "published"  # the broker has it
+    CLAIMED = "claimed"  # a worker has it
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the store knows of a task. Times are seconds since the epoch.
+
+    Of a task that never waited the store knows its end at most: the lists are empty then.
+
+    Attributes:
+        dependencies: all that it waits or waited for.
+        open: those of them that have not ended.
+        dependents: some of the tasks that wait for this one, at most 100.
+        ending: how it ended; None while it has not.
+    """
+
+    id: str
+    state: State
+    dependencies: tuple[str, ...] = ()
+    open: tuple[str, ...] = ()
+    dependents: tuple[str, ...] = ()
+    on_failure: OnFailure = OnFailure.FAIL
+    parked_at: float | None = None
+    deadline: float | None = None
+    cause: Cause | None = None
+    ending: Ending | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much there is.
+
+    Attributes:
+        parked: tasks that wait.
+        oldest: when the one of them that waits longest was parked, seconds since the epoch.
+        unclaimed: tasks that were released and that no worker has begun with.
+    """
+
+    parked: int = 0
+    oldest: float | None = None
+    unclaimed: int = 0

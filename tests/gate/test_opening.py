@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from celery_workerpool.errors import SettingsError
+from celery_workerpool.gate.memory import MemoryStore
+from celery_workerpool.gate.opening import home, open_store
+from celery_workerpool.gate.redis import RedisStore
+from celery_workerpool.settings import Settings
+
+
+def opened(backend: str | None, **settings: Any) -> Any:
+    app = Celery(set_as_current=False, backend=backend, broker="memory://")
+    store = open_store(app, Settings(**settings))
+    if store is not None:
+        store.close()
+    return store
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://127.0.0.1:1/0", "redis+socket:///tmp/none.sock", "sentinel://127.0.0.1:1/0"],
+)
+def test_the_store_is_where_the_results_are(url: str) -> None:
+    assert isinstance(opened(url), RedisStore)
+    assert isinstance(opened("rpc://", gate_store=url), RedisStore)
+
+
+@pytest.mark.parametrize("backend", [None, "rpc://", "cache+memory://"])
+def test_without_such_a_place_there_is_none(backend: str | None) -> None:
+    assert opened(backend) is None
+
+
+def test_a_store_in_memory_has_to_be_asked_for() -> None:
+    assert isinstance(opened("redis://127.0.0.1:1", gate_store="memory://"), MemoryStore)
+
+
+@pytest.mark.parametrize("url", ["rpc://", "gopher://x"])
+def test_what_cannot_be_a_store_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match=f"workerpool_gate_store = '{url}': expected"):
+        opened("redis://127.0.0.1:1", gate_store=url)
+
+
+def test_home_is_the_broker_whoever_asks() -> None:
+    def at(*urls: str) -> str:
+        return home(Celery(set_as_current=False, broker=list(urls)))
+
+    assert at("amqp://a:b@host/v") == at("amqp://c:d@host/v")
+    assert at("amqp://one//", "amqp://two//") == at("amqp://two//", "amqp://one//")
+    assert len({at("redis://host/0"), at("redis://host/1"), at("redis://other/0")}) == 3

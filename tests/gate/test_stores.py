@@ -1,0 +1,223 @@
+"""What every store does, by example."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from celery_workerpool.gate.memory import MemoryStore
+from celery_workerpool.gate.records import (
+    Answer,
+    Cause,
+    CauseKind,
+    Ending,
+    EndKind,
+    Parking,
+    State,
+    Verdict,
+)
+from celery_workerpool.gate.store import BATCH, Store, Terms
+from celery_workerpool.policy.graph import OnFailure
+
+from .conftest import MakeStore
+
+NOW = 1_700_000_000.0
+DAY = 86400.0
+
+
+def parking(task_id: str, *dependencies: str, **more: Any) -> Parking:
+    options = {"on_failure": OnFailure.FAIL, "deadline": NOW + DAY, **more}
+    return Parking(task_id, dependencies, parcel=f"parcel of {task_id}\0\xff".encode(), **options)
+
+
+def park(store: Store, task_id: str, *dependencies: str, **more: Any) -> Verdict:
+    (verdict,) = store.park([parking(task_id, *dependencies, **more)], NOW)
+    return verdict
+
+
+def finish(store: Store, *ids: str, kind: EndKind = EndKind.DONE, **more: Any) -> dict[str, Any]:
+    """What is released: the causes by id."""
+    turn = store.finish([Ending(task_id, kind, **more) for task_id in ids], NOW)
+    return {release.id: release.cause for release in turn.releases}
+
+
+def test_a_task_is_released_when_the_last_dependency_is_done(make_store: MakeStore) -> None:
+    store = make_store()
+    verdict = park(store, "t", "a", "b")
+    assert (verdict.answer, set(verdict.open)) == (Answer.PARKED, {"a", "b"})
+    assert finish(store, "a") == {}
+    assert finish(store, "a") == {}
+    turn = store.finish([Ending("b")], NOW)
+    (release,) = turn.releases
+    assert (release.id, release.parcel, release.cause) == ("t", parking("t").parcel, None)
+    assert finish(store, "b") == {}
+
+
+def test_only_one_publication_can_be_claimed(make_store: MakeStore) -> None:
+    store = make_store()
+    park(store, "t", "a")
+    (first,) = store.finish([Ending("a")], NOW).releases
+    (second,) = store.sweep(NOW + 31).turn.releases
+    names = [("t", second.publication), ("t", first.publication), ("t", second.publication)]
+    assert store.claim(names, NOW) == [True, False, True]
+    assert store.sweep(NOW + DAY / 2).turn.releases == []
+    finish(store, "t")
+    assert store.claim(names, NOW) == [True, False, True]
+    assert store.claim([("unknown", "x")], NOW) == [True]
+
+
+def test_what_is_confirmed_is_published_again_only_much_later(make_store: MakeStore) -> None:
+    store = make_store(repeat=100.0)
+    park(store, "t", "a")
+    (release,) = store.finish([Ending("a")], NOW).releases
+    store.released([("t", "another"), ("t", release.publication)], NOW)
+    assert store.look(["t"])["t"].state is State.PUBLISHED
+    assert store.sweep(NOW + 99).turn.releases == []
+    (again,) = store.sweep(NOW + 101).turn.releases
+    store.released([("t", again.publication)], NOW + 101)
+    assert store.sweep(NOW + 300).turn.releases == []
+    assert len(store.sweep(NOW + 302).turn.releases) == 1
+
+
+@pytest.mark.parametrize(
+    ("policy", "cause"),
+    [
+        (OnFailure.FAIL, Cause(CauseKind.FAILED, "a", "ValueError('é')")),
+        (OnFailure.CANCEL, Cause(CauseKind.REVOKED, "a", "ValueError('é')")),
+    ],
+)
+def test_a_failed_dependency_releases_at_once(
+    make_store: MakeStore, policy: OnFailure, cause: Cause
+) -> None:
+    store = make_store()
+    park(store, "t", "a", "b", on_failure=policy)
+    assert finish(store, "a", kind=EndKind.FAILED, error="ValueError('é')", keep=True) == {
+        "t": cause
+    }
+    assert finish(store, "b") == {}
+    refused = park(store, "late", "a", "b", on_failure=policy)
+    assert refused == Verdict(Answer.REFUSED, cause)
+    assert "late" not in store.look(["late"])
+
+
+def test_a_task_that_runs_in_any_case_waits_for_all(make_store: MakeStore) -> None:
+    store = make_store()
+    park(store, "t", "a", "b", on_failure=OnFailure.RUN)
+    assert finish(store, "a", kind=EndKind.FAILED, error="x") == {}
+    assert finish(store, "b", kind=EndKind.CANCELLED, error="revoked") == {"t": None}
+
+
+def test_ends_are_known_to_those_who_come_later(make_store: MakeStore) -> None:
+    store = make_store(keep=50.0)
+    finish(store, "kept", keep=True)
+    finish(store, "not kept")
+    assert park(store, "t1", "kept").answer is Answer.READY
+    assert park(store, "t2", "not kept").answer is Answer.PARKED
+    assert park(store, "t3", "x", known=(Ending("x"),)).answer is Answer.READY
+    finish(store, "not kept", "t2")  # One that was parked is remembered in any case.
+    assert park(store, "t4", "t2").answer is Answer.READY
+
+
+def test_a_task_is_parked_once(make_store: MakeStore) -> None:
+    store = make_store()
+    park(store, "t", "a")
+    assert park(store, "t", "a").answer is Answer.DUPLICATE
+    finish(store, "a")
+    assert park(store, "t", "a").answer is Answer.DUPLICATE
+    assert park(store, "t", "a", known=(Ending("a"),)).answer is Answer.DUPLICATE
+
+
+def test_deadlines_name_what_was_never_heard_of(make_store: MakeStore) -> None:
+    store = make_store()
+    park(store, "t", "lost", "alive", deadline=NOW + 10)
+    park(store, "alive", "x", deadline=NOW + DAY)
+    park(store, "patient", "alive", deadline=NOW + 10)
+    assert store.sweep(NOW + 9).turn.releases == []
+    (release,) = store.sweep(NOW + 11).turn.releases
+    assert (release.id, release.cause) == ("t", Cause(CauseKind.UNKNOWN, "lost"))
+    assert store.look(["patient"])["patient"].state is State.PARKED
+    assert finish(store, "x") == {"alive": None}
+    assert finish(store, "alive") == {"patient": None}
+
+
+def test_a_parked_task_expires(make_store: MakeStore) -> None:
+    store = make_store()
+    park(store, "t", "a", expires=NOW + 5)
+    assert store.sweep(NOW + 4).turn.releases == []
+    assert [r.cause for r in store.sweep(NOW + 6).turn.releases] == [Cause(CauseKind.EXPIRED)]
+
+
+def test_parked_tasks_can_be_withdrawn(make_store: MakeStore) -> None:
+    store = make_store()
+    park(store, "t", "a")
+    park(store, "u", "t")
+    cause = Cause(CauseKind.REVOKED)
+    (release,) = store.withdraw({"t": cause, "unknown": cause}, NOW)
+    assert (release.id, release.cause) == ("t", cause)
+    assert store.withdraw({"t": cause}, NOW) == []
+    assert finish(store, "a") == {}
+    why = Cause(CauseKind.CANCELLED, "t", "revoked")
+    assert finish(store, "t", kind=EndKind.CANCELLED, error="revoked") == {"u": why}
+
+
+def test_a_sweep_names_what_to_look_for(make_store: MakeStore) -> None:
+    store = make_store()
+    for i in range(150):
+        park(store, f"t{i}", "common", f"d{i}")
+    sweeps = [store.sweep(NOW), store.sweep(NOW)]
+    assert [len(sweep.tasks) for sweep in sweeps] == [100, 50]
+    names = {name for sweep in sweeps for name in sweep.open}
+    assert names == {"common", *(f"d{i}" for i in range(150))}
+
+
+def test_many_dependents_are_released_in_turns(make_store: MakeStore) -> None:
+    store = make_store()
+    count = 5 * BATCH + 7
+    store.park([parking(f"t{i}", "a") for i in range(count)], NOW)
+    turn = store.finish([Ending("a")], NOW)
+    released = list(turn.releases)
+    assert (len(turn.releases), turn.more) == (BATCH, True)
+    while turn.more:
+        turn = store.finish([], NOW)
+        released += turn.releases
+    assert len(released) == count and len({release.id for release in released}) == count
+    assert store.counts().parked == 0
+
+
+def test_the_store_tells_what_it_knows(make_store: MakeStore) -> None:
+    store = make_store()
+    assert store.look(["t"]) == {}
+    park(store, "t", "b", "a")
+    assert park(store, "a", "x").awaited
+    record = store.look(["t", "a", "nobody"])["t"]
+    assert (record.dependencies, record.open) == (("b", "a"), ("a", "b"))
+    assert record.state is State.PARKED
+    assert (record.parked_at, record.deadline) == (NOW, NOW + DAY)
+    assert store.look(["a"])["a"].dependents == ("t",)
+    counts = store.counts()
+    assert (counts.parked, counts.oldest, counts.unclaimed) == (2, NOW, 0)
+    finish(store, "x")
+    assert (store.counts().parked, store.counts().unclaimed) == (1, 1)
+    finish(store, "a", kind=EndKind.FAILED, error="no")
+    record = store.look(["a"])["a"]
+    assert (record.state, record.ending) == (State.ENDED, Ending("a", EndKind.FAILED, "no"))
+
+
+def test_only_the_same_home_publishes(make_shared_store: MakeStore) -> None:
+    ours, theirs = make_shared_store(home="ours"), make_shared_store(home="theirs")
+    park(ours, "t", "a")
+    assert theirs.counts().parked == 0
+    assert finish(theirs, "a") == {}
+    assert theirs.sweep(NOW + DAY).turn.releases == []
+    assert [release.id for release in ours.sweep(NOW).turn.releases] == ["t"]
+
+
+def test_the_memory_store_forgets() -> None:
+    store = MemoryStore(Terms(keep=50.0))
+    park(store, "t", "a")
+    finish(store, "a", "t", keep=True)
+    store.sweep(NOW + 49)
+    assert set(store.look(["a", "t"])) == {"a", "t"}
+    store.sweep(NOW + 51)
+    assert store.look(["a", "t"]) == {}

@@ -50,8 +50,8 @@ class Embedded:
 
     def trouble(self, timeout: float = 0.0) -> str | None:
         """Why the host has ended; None if it has not within ``timeout`` seconds."""
-        if not _readable(self._socket.fileno(), timeout):
-            return None
+        if self._socket.fileno() < 0 or not _readable(self._socket.fileno(), timeout):
+            return None  # It was closed here, or all is well.
         try:
             said = self._socket.recv(65536, socket.MSG_PEEK)  # May be asked again.
         except OSError:

@@ -41,7 +41,7 @@ def create_worker_manager(app: Any = None, **settings: Any) -> WorkerManager:
                 raise SettingsError(name, settings[name], expected)
         return WorkerManager(made, lambda: app)
     share = _Share({name: getattr(made, name) for name in WORKER_SETTINGS})
-    return WorkerManager(made, share.open, share.close, local=True)
+    return WorkerManager(made, share.open, share.close, share.trouble, local=True)
 
 
 class _Share:
@@ -56,6 +56,11 @@ class _Share:
         self._embedded = Embedded(self._settings)
         self._app = make_app(self._embedded.broker_url, self._settings)
         return self._app
+
+    def trouble(self, timeout: float) -> str | None:
+        """Why the host has ended; None if it has not within ``timeout`` seconds."""
+        found: str | None = self._embedded.trouble(timeout)
+        return found
 
     def close(self, timeout: float) -> None:
         connections.close(self._app)

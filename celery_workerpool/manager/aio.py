@@ -47,7 +47,9 @@ class WorkerManager(Manager):
 
     async def aresult(self, task_id: str, timeout: float | None = None) -> Any:
         """See ``result``. Holds no thread while it waits."""
-        await asyncio.to_thread(self._open)
+        self._settle()
+        if not self._tracker.all_ended([task_id]):
+            await asyncio.to_thread(self._open)
         loop = asyncio.get_running_loop()
         done: asyncio.Future[tuple[BaseException | None, Any]] = loop.create_future()
 

@@ -127,9 +127,11 @@ class WorkerHeartbeat(ManagerEvent):
 class Error(ManagerEvent):
     """Something is wrong with the workers as a whole."""
 
-    type: str  # "worker_creation_failed": a child died before it was ready
+    #: "worker_creation_failed": a child died before it was ready; "host_lost": the broker and
+    #: the workers of embedded mode are gone, and all tasks with them.
+    type: str
     error: str
-    index: int  # the child's number
+    index: int  # the child's number; -1: it is not about one
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
-from ..errors import ManagerClosed, TaskCancelled, TaskFailed
+from ..errors import EmbeddedError, ManagerClosed, TaskCancelled, TaskFailed
 from ..tasks import cancellation
 from ..types import TaskStatus
 from . import events
 from .listeners import Listeners
-from .records import Task, cancelled, from_stored
+from .records import Task, cancelled, from_stored, lost
 from .results import Results
-from .tracker import Tracker
+from .tracker import REMEMBERED, Tracker
 
 Callback = Callable[[BaseException | None, Any], object]
 
@@ -59,6 +59,7 @@ class Follower:
         self._nodes: dict[str, float] = {}  # when they were heard of, in monotonic seconds
         self._to_look: list[str] = []
         self._ends_seen: dict[str, float] = {}  # monotonic seconds
+        self._lost: dict[str, str] = {}  # why
 
     # ── callbacks ────────────────────────────────────────────────────────────────────────
 
@@ -154,9 +155,25 @@ class Follower:
             self._ended(task.id)
             self._on_end()
 
+    def lose(self, task_ids: Collection[str], why: str, now: float) -> None:
+        """Whatever ran these tasks is gone, and so are they.
+
+        Arguments:
+            now: seconds since the epoch.
+        """
+        for task_id in task_ids:
+            self._lost[task_id] = why
+            self.changed(self._tracker.update(task_id, partial(lost, when=now, error=why)), now)
+        while len(self._lost) > REMEMBERED:
+            del self._lost[next(iter(self._lost))]
+        self._nodes.clear()
+        self._to_look = []
+
     def outcome(self, task_id: str) -> tuple[BaseException | None, Any]:
         """Error and result of a task that has ended; one of them is None."""
         task = self._tracker.get(task_id)
+        if task_id in self._lost:
+            return EmbeddedError(f"task {task_id}: {self._lost[task_id]}"), None
         if task is not None and task.status is TaskStatus.CANCELLED:
             return TaskCancelled(f"task {task_id}: {task.error}"), None
         meta = self._results().get(task_id)

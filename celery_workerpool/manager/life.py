@@ -43,7 +43,9 @@ class Life:
 
     Arguments:
         open_app: gives the Celery app; called once, at the first use.
-        close_app: called at shutdown with the seconds that are left.
+        close_app: called at shutdown with the seconds that are left, and when the app is lost.
+        trouble: why the app's broker and workers have ended for good; None if they have not within
+            so many seconds. The next use opens another app.
         local: the workers are started here.
     """
 
@@ -52,12 +54,14 @@ class Life:
         settings: ManagerSettings,
         open_app: Callable[[], Any],
         close_app: Callable[[float], None] = lambda _timeout: None,
+        trouble: Callable[[float], str | None] = lambda _timeout: None,
         *,
         local: bool = False,
     ) -> None:
         self.settings = settings
         self._open_app = open_app
         self._close_app = close_app
+        self._trouble = trouble
         self._local = local
         self._closed = False
         self._start_over()
@@ -127,24 +131,26 @@ class Life:
         self._settle()
         with self._lock:
             already, self._closed = self._closed, True
-        opened = self._opened
-        if already or opened is None:
+        if already:
             return
         until = time.monotonic() + timeout
         if wait:
             self._tracker.wait(self._tracker.open_ids(), until)
         self._tracker.close()
-        opened.watcher.stop(STOP_TIMEOUT)
+        opened = self._opened  # Not before: it may have been lost meanwhile.
+        if opened is not None:
+            opened.watcher.stop(STOP_TIMEOUT)
         self._follower.close()
         self._listeners.close(max(1.0, until - time.monotonic()))
-        self._close_app(max(1.0, until - time.monotonic()))
+        if opened is not None:
+            self._close_app(max(1.0, until - time.monotonic()))
 
     # ── helpers ──────────────────────────────────────────────────────────────────────────
 
     def _open(self) -> Open:
         self._settle()
         opened = self._opened
-        if opened is not None and not self._closed:
+        if opened is not None and not self._closed and not self._lost(opened):
             return opened
         with self._lock:
             if self._closed:
@@ -164,6 +170,28 @@ class Life:
             raise
         return Open(app, sender, results, Watcher(app, self._follower.on_event, self._look))
 
+    def _lost(self, opened: Open, timeout: float = 0.0) -> str | None:
+        """Why the app's broker and workers have ended, if they have within so many seconds.
+
+        Then all tasks have ended with it, and the next use opens another app.
+        """
+        why = self._trouble(timeout)
+        if why is None:
+            return None
+        with self._lock:
+            if self._opened is not opened:
+                return why  # Another thread was quicker.
+            # Whoever has admitted a task and not sent it yet sends it to the app that is lost.
+            ids = self._tracker.watched_ids()
+            self._opened = None
+            self._close_app(STOP_TIMEOUT)
+        logger.error("%s", why)
+        now = time.time()
+        self._listeners.tell(events.Error(now, "host_lost", why, -1))
+        self._follower.lose(ids, why, now)
+        opened.watcher.stop(STOP_TIMEOUT)
+        return why
+
     def _have_events_sent(self, node: str) -> None:
         # As Flower does: a worker without -E sends no events of tasks until it is told to.
         if self._opened is not None:
@@ -174,7 +202,9 @@ class Life:
 
     def _look(self) -> None:
         """Called about once a second by the watcher's thread."""
-        self._follower.look(time.monotonic())
+        opened = self._opened
+        if opened is not None and not self._lost(opened):
+            self._follower.look(time.monotonic())
 
     @property
     def backpressure(self) -> bool:

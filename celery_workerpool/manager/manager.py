@@ -7,12 +7,14 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from kombu.exceptions import OperationalError
+
 from .. import tasks as run_task
-from ..errors import InvalidTaskError
+from ..errors import EmbeddedError, InvalidTaskError
 from ..types import TaskStatus, WorkerTaskType
 from . import events
 from .follower import Callback
-from .life import Life
+from .life import Life, Open
 from .listeners import Listener, known
 from .questions import Metrics, NodeHealth, WorkerStatus, add_up, health, workers
 from .records import Task, cancelled, elsewhere
@@ -23,6 +25,8 @@ L = TypeVar("L", bound=Listener)
 
 #: Seconds to wait for workers to answer.
 ANSWER_TIMEOUT = 1.0
+#: Seconds for an embedded host to say that its broker has died.
+LOSS_TIMEOUT = 1.0
 #: Seconds between two ``metrics_updated`` events, if somebody listens.
 METRICS_EVERY = 5.0
 
@@ -58,8 +62,9 @@ class Manager(Life):
             QueueFullError: ``max_task_queue_size`` tasks have not ended yet.
             ManagerClosed: after :meth:`shutdown`.
         """
-        submission = self._open().sender.prepare(task_type, payload, TaskOptions.of(options))
-        return self._submit(submission, callback)
+        opened = self._open()
+        submission = opened.sender.prepare(task_type, payload, TaskOptions.of(options))
+        return self._submit(opened, submission, callback)
 
     def submit_many(
         self,
@@ -77,7 +82,8 @@ class Manager(Life):
             kombu.exceptions.KombuError: the broker cannot be reached; a note says how many tasks
                 were sent, the first ones. The others are not followed.
         """
-        sender = self._open().sender
+        opened = self._open()
+        sender = opened.sender
         if options.get("task_id") is not None:
             raise InvalidTaskError("task_id", options["task_id"], "no id, as there are many tasks")
         made = TaskOptions.of(options)
@@ -89,11 +95,12 @@ class Manager(Life):
         try:
             with sender.batch(len(records)) as producer:
                 for submission, record in zip(submissions, records, strict=True):
-                    self._send(submission, record, producer)
+                    self._send(opened, submission, record, producer)
                     sent += not producer.supports_batch_publish
         except BaseException as exc:
             exc.add_note(f"{sent} of {len(records)} tasks were sent")
             self._not_sent(records[sent:], exc)
+            self._say_if_lost(opened, exc)
             raise
         return [record.id for record in records]
 
@@ -114,14 +121,16 @@ class Manager(Life):
             raise InvalidTaskError(
                 "task_id", task_id, "one of the last failed tasks of this manager"
             )
-        return self._submit(self._open().sender.again(submission), callback)
+        opened = self._open()
+        return self._submit(opened, opened.sender.again(submission), callback)
 
-    def _submit(self, submission: Submission, callback: Callback | None) -> str:
+    def _submit(self, opened: Open, submission: Submission, callback: Callback | None) -> str:
         (record,) = self._admit([submission], callback)
         try:
-            self._send(submission, record, None)
+            self._send(opened, submission, record, None)
         except BaseException as exc:
             self._not_sent([record], exc)
+            self._say_if_lost(opened, exc)
             raise
         return record.id
 
@@ -133,10 +142,15 @@ class Manager(Life):
                 self._follower.call_back(record.id, callback)
         return records
 
-    def _send(self, submission: Submission, record: Task, producer: Any) -> None:
+    def _send(self, opened: Open, submission: Submission, record: Task, producer: Any) -> None:
         # Before it is sent: listeners hear of it before they hear that it has ended.
         self._listeners.tell(events.TaskSubmitted(time.time(), record, None))
-        self._open().sender.send(submission, producer)
+        opened.sender.send(submission, producer)
+
+    def _say_if_lost(self, opened: Open, exc: BaseException) -> None:
+        """The broker cannot be reached: perhaps because it has died."""
+        if isinstance(exc, OperationalError) and (why := self._lost(opened, LOSS_TIMEOUT)):
+            raise EmbeddedError(why) from exc
 
     def _not_sent(self, records: list[Task], exc: BaseException) -> None:
         for record in records:
@@ -156,9 +170,12 @@ class Manager(Life):
         Raises:
             ManagerClosed: after or by :meth:`shutdown`, if not all have ended.
         """
+        ids = [task_ids] if isinstance(task_ids, str) else list(task_ids)
+        self._settle()
+        if self._tracker.all_ended(ids):
+            return True
         self._open()
         until = None if timeout is None else time.monotonic() + timeout
-        ids = [task_ids] if isinstance(task_ids, str) else list(task_ids)
         others = self._tracker.follow(ids)
         try:
             return self._tracker.wait(ids, until)

@@ -92,6 +92,13 @@ def cancelled(task: Task, when: float | None, error: str = "cancelled") -> Task:
     return replace(task, status=TaskStatus.CANCELLED, completed_at=when, error=error)
 
 
+def lost(task: Task, when: float, error: str) -> Task:
+    """Whatever was to run it is gone."""
+    if task.finished:
+        return task
+    return replace(task, status=TaskStatus.FAILED, completed_at=when, error=error)
+
+
 def from_stored(task: Task, meta: Mapping[str, Any]) -> Task:
     """What becomes of a task by an end that the result backend holds; the same object if none."""
     if task.finished:

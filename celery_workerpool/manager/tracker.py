@@ -168,6 +168,11 @@ class Tracker:
                 self._changed.wait(rest)
         return True
 
+    def all_ended(self, task_ids: Collection[str]) -> bool:
+        """Whether all are known here, and have ended."""
+        tasks = (self._tasks.get(task_id) for task_id in task_ids)
+        return all(task is not None and task.finished for task in tasks)
+
     def close(self) -> None:
         """Nothing is followed any more; whoever waits is told."""
         with self._changed:

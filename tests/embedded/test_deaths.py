@@ -148,6 +148,84 @@ def test_shutting_down_waits_no_longer_than_it_is_told(place: Place) -> None:
     place.wait_until_gone()
 
 
+@pytest.mark.parametrize(
+    ("victim", "why"),
+    [
+        ("embedded.host", "the embedded broker and worker are gone"),
+        ("unixsocket", "the embedded broker has died, and the tasks in it are lost"),
+    ],
+)
+def test_tasks_end_with_their_host_and_the_next_has_another(
+    place: Place, victim: str, why: str
+) -> None:
+    owner = place.start(LOSING)
+    assert owner.line() == "busy"
+    os.kill(place.pid_of(victim), signal.SIGKILL)
+    for who in ("result", "aresult", "callback", "waiting"):
+        assert owner.line() == f"{who} EmbeddedError {why}"
+    assert owner.line() == f"events ['TaskFailed', 'TaskFailed', 'Error'] {why}"
+    assert owner.line() == "next 1"
+    assert owner.line() == "heard 1", "listeners hear of what the new host runs"
+    assert owner.wait() == 0, owner.report()
+    place.wait_until_gone()
+
+
+#: Two tasks, one that runs and one that waits, until their host has died; then another task.
+LOSING = """
+    import asyncio, logging, threading, time
+    from pathlib import Path
+    from celery_workerpool import create_worker_manager
+
+    logging.disable()  # Only what is printed counts.
+    heard, told = [], threading.Event()
+
+    def say(who, error):
+        print(who, type(error).__name__, str(error).partition(": ")[2])
+
+    def ended(error, result):
+        heard.append(error)
+        told.set()
+
+    manager = create_worker_manager(
+        min_workers=1, enable_auto_scaling=False, custom_modules=["jobs"]
+    )
+    events = []
+    for name in ("error", "task_failed"):
+        manager.on(name, events.append)
+    runs = manager.submit_task(
+        "CUSTOM", {"function": "jobs.last", "args": ["pid"]}, ended, timeout=900
+    )
+    while not (Path("pid").exists() and Path("pid").read_text()):
+        time.sleep(0.02)
+    waits = manager.submit_task("CUSTOM", {"function": "jobs.who"})
+    print("busy")
+    try:
+        manager.result(runs, timeout=60)
+    except Exception as error:
+        say("result", error)
+    try:
+        asyncio.run(manager.aresult(runs, timeout=60))
+    except Exception as error:
+        say("aresult", error)
+    told.wait(60)
+    say("callback", heard[0])
+    try:
+        manager.result(waits, timeout=60)
+    except Exception as error:
+        say("waiting", error)
+    while len(events) < 3:
+        time.sleep(0.02)
+    print("events", sorted((type(e).__name__ for e in events), reverse=True), events[0].error)
+    done = []
+    manager.on("task_completed", lambda event: done.append(event.task.id))
+    task_id = manager.submit_task("COMPRESSION", {"data": "x"})
+    print("next", manager.result(task_id, timeout=60)["input_bytes"])
+    while done != [task_id]:
+        time.sleep(0.02)
+    print("heard", len(done))
+    manager.shutdown()
+"""
+
 SMALL = """
     from celery_workerpool import create_worker_manager
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from celery_workerpool import ManagerClosed, TaskCancelled, TaskStatus
+from celery_workerpool import EmbeddedError, ManagerClosed, TaskCancelled, TaskStatus
 from celery_workerpool.errors import TaskFailed
 from celery_workerpool.manager import follower as module
 from celery_workerpool.manager.follower import Follower
@@ -212,6 +212,25 @@ def test_the_end_of_it_all(world: World) -> None:
     (first, second) = world.settle()
     assert first == (None, 42)
     assert type(second[0]) is ManagerClosed and "task b" in str(second[0])
+
+
+def test_whatever_ran_them_is_gone(world: World) -> None:
+    world.submit("a")
+    world.submit("b")
+    world.results.put("a", "SUCCESS", 42)
+    world.follower.on_event(event("task-succeeded", "a"))
+    world.settle()
+    world.follower.lose(world.tracker.watched_ids(), "the broker has died", 7.0)
+    (_, (error, result)) = world.settle()
+    assert type(error) is EmbeddedError and str(error) == "task b: the broker has died"
+    assert result is None
+    task = world.tracker.get("b")
+    assert task is not None
+    assert (task.status, task.error, task.completed_at) == (
+        *(TaskStatus.FAILED, "the broker has died", 7.0),
+    )
+    world.follower.on_event(event("task-succeeded", "b"))  # An end is an end.
+    assert len(world.settle()) == 2
 
 
 def test_nodes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ WorkerPoolError
 ├── DependencyFailedError  a task that this one waited for did not succeed; it was not run
 ├── NoDependencyStore      a task is to wait for others, and there is nowhere to keep it
 ├── MemoryLimitExceeded    the task's child outgrew the memory limit and was killed
+├── PoisonTaskError        a task killed its child too often; it is not run again
 ├── ResultNotPlain         a function sent a result that is no plain data
 └── ForkServerLost         the process that starts children is gone
 """
@@ -141,6 +142,14 @@ class NoDependencyStore(WorkerPoolError):
 
 class MemoryLimitExceeded(WorkerPoolError):
     """The child that ran the task was killed because it outgrew ``memory_kill_ratio``."""
+
+
+class PoisonTaskError(WorkerPoolError):
+    """The task killed its child ``workerpool_max_crashes_per_task`` times; it is not run again.
+
+    Its message is in quarantine (``celery workerpool quarantine``), from where it can be sent
+    again.
+    """
 
 
 class ResultNotPlain(WorkerPoolError):

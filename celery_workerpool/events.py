@@ -96,3 +96,14 @@ class TaskProgress(PoolEvent):
     NAME = "workerpool-task-progress"
     progress: float  # 0 to 100
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskQuarantined(PoolEvent):
+    """A task has killed its child too often and is not run again."""
+
+    NAME = "workerpool-task-quarantined"
+    uuid: str  # its id
+    name: str
+    crashes: int
+    error: str  # "Worker exited prematurely: signal 11 (SIGSEGV) (pid 7, …)."

@@ -47,6 +47,8 @@ class Settings:
     #: Seconds after which a task that was released, and did not get to the broker, is released
     #: again.
     gate_lease: float = 30.0
+    #: Times that a task may kill its child until it is not run again; None: no limit.
+    max_crashes_per_task: int | None = 3
     #: Modules that register handlers of task types, by dotted name or as paths of .py files.
     handler_modules: tuple[str, ...] = ()
     #: Folders outside of which handlers open no file; None: no limit.
@@ -65,6 +67,7 @@ class Settings:
         self._check("gate_keep", above=0.0, optional=True)
         self._check("gate_sweep_interval", at_least=0.1)
         self._check("gate_lease", at_least=0.1)
+        self._check_count("max_crashes_per_task", at_least=1, optional=True)
         self._check_names("handler_modules")
         self._check_names("file_roots", optional=True)
         self._check_names("custom_modules")
@@ -126,6 +129,19 @@ class Settings:
         value = getattr(self, name)
         if value is not None and (not isinstance(value, str) or "://" not in value):
             raise SettingsError(PREFIX + name, value, "a URL or None")
+
+    def _check_count(
+        self, name: str, *, at_least: int, at_most: int | None = None, optional: bool = False
+    ) -> None:
+        value = getattr(self, name)
+        if value is None and optional:
+            return
+        expected = f"a whole number of at least {at_least}"
+        expected += f", at most {at_most}" if at_most is not None else ""
+        expected += " or None" if optional else ""
+        right = isinstance(value, int) and not isinstance(value, bool) and value >= at_least
+        if not right or (at_most is not None and value > at_most):
+            raise SettingsError(PREFIX + name, value, expected)
 
     def _check_names(self, name: str, *, optional: bool = False) -> None:
         value = getattr(self, name)

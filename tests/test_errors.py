@@ -19,6 +19,7 @@ from celery_workerpool.errors import (
     MissingLibraryError,
     NoDependencyStore,
     PathRefused,
+    PoisonTaskError,
     QueueFullError,
     ResultNotPlain,
     SettingsError,
@@ -42,6 +43,7 @@ EXAMPLES = [
     DependencyFailedError("task t-1, which this one waits for, failed: boom", "t-1"),
     NoDependencyStore("there is nowhere to keep it"),
     MemoryLimitExceeded("Memory limit of 100.0 MiB exceeded"),
+    PoisonTaskError("killed its child 3 times, 3 allowed"),
     ResultNotPlain("shop.Order"),
     ForkServerLost("end of file"),
 ]

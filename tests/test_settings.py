@@ -37,6 +37,8 @@ def test_settings_do_not_change() -> None:
         ("start_timeout", 0.1),
         ("start_timeout", None),
         ("terminate_grace", 0),
+        ("max_crashes_per_task", 1),
+        ("max_crashes_per_task", None),
     ],
 )
 def test_the_edge_of_what_is_allowed(name: str, value: float | None) -> None:
@@ -58,6 +60,9 @@ def test_the_edge_of_what_is_allowed(name: str, value: float | None) -> None:
         ("memory_sample_interval", None, "a number of at least 0.01"),
         ("memory_sample_interval", [1.0], "a number of at least 0.01"),
         ("memory_kill_ratio", 0.99, "a number of at least 1 or None"),
+        ("max_crashes_per_task", 0, "a whole number of at least 1 or None"),
+        ("max_crashes_per_task", 2.0, "a whole number of at least 1 or None"),
+        ("max_crashes_per_task", True, "a whole number of at least 1 or None"),
         ("memory_kill_ratio", "1.5", "a number of at least 1 or None"),
         ("memory_kill_ratio", NAN, "a number of at least 1 or None"),
         ("start_timeout", 0, "a number above 0 or None"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery.worker.control import inspect_command, nok
+from celery.utils.functional import maybe_list
+from celery.worker.control import control_command, inspect_command, nok
 
 
 @inspect_command()
@@ -25,9 +26,29 @@ def workerpool_report(state: Any, **_: object) -> dict[str, Any]:
     return _ask(state, "report")
 
 
+@inspect_command()
+def workerpool_quarantine(state: Any, **_: object) -> dict[str, Any]:
+    """Tasks that killed their children too often and are not run again."""
+    pool = state.consumer.pool
+    quarantine = getattr(pool, "quarantine", None)
+    return _other(pool) if quarantine is None else {"quarantined": quarantine.listing()}
+
+
+@control_command(variadic="task_ids", signature="[id1 [id2 [... [idN]]]]")
+def workerpool_release(state: Any, task_ids: Any = (), **_: object) -> dict[str, Any]:
+    """Send tasks of the quarantine again."""
+    pool = state.consumer.pool
+    quarantine = getattr(pool, "quarantine", None)
+    if quarantine is None:
+        return _other(pool)
+    return {"released": quarantine.release(map(str, maybe_list(task_ids) or ()))}
+
+
 def _ask(state: Any, method: str) -> dict[str, Any]:
     pool = state.consumer.pool
     answer = getattr(pool, method, None)
-    if answer is None:
-        return dict(nok(f"runs another pool: {type(pool).__module__}:{type(pool).__qualname__}"))
-    return dict(answer())
+    return _other(pool) if answer is None else dict(answer())
+
+
+def _other(pool: Any) -> dict[str, Any]:
+    return dict(nok(f"runs another pool: {type(pool).__module__}:{type(pool).__qualname__}"))

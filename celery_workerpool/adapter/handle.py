@@ -23,6 +23,7 @@ from .outcome import error_info, exception_info, loss_info
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
+    from .quarantine import Quarantine
     from .shutdown import ColdShutdown
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class TaskHandle(Job):
         default_limits: the pool's.
         ledger: where its figures go.
         cold: hears of it when a cold shutdown ends the task.
+        quarantine: says when the task has crashed too often.
     """
 
     def __init__(
@@ -55,8 +57,10 @@ class TaskHandle(Job):
         default_limits: Limits,
         ledger: Ledger,
         cold: ColdShutdown,
+        quarantine: Quarantine,
     ) -> None:
         super().__init__()
+        self._quarantine = quarantine
         self._cold = cold
         self._ledger = ledger
         self._started_at = 0.0
@@ -179,7 +183,11 @@ class TaskHandle(Job):
             self._cold.ended(str(self))
             request._already_cancelled = False
             loss = replace(loss, cause=LossCause.SHUTDOWN)
-        self._call_back("error_callback", loss_info(loss, self._signum, str(self)))
+        poison = self._quarantine.judge(request, loss) if request is not None else None
+        if poison is not None:
+            self._call_back("error_callback", error_info(poison))
+        else:
+            self._call_back("error_callback", loss_info(loss, self._signum, str(self)))
 
     def soft_limit_reached(self, limit: float) -> None:
         self._call_back("timeout_callback", True, limit)

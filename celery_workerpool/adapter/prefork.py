@@ -34,6 +34,7 @@ from .bootsteps import PoolStep
 from .eventsender import EventSender
 from .handle import TaskHandle, bare_call, seconds
 from .info import describe_machine, describe_pool, describe_status
+from .quarantine import Quarantine
 from .refusal import ConfigurationRefused
 from .runtime import CeleryRuntime
 from .shutdown import ColdShutdown, ShutdownWatch
@@ -72,6 +73,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         self._ledger = Ledger()
         self._cold = ColdShutdown()
         self.events = EventSender()
+        self.quarantine = Quarantine(app, self.settings.max_crashes_per_task, self.events.send)
 
     # ── life ─────────────────────────────────────────────────────────────────────────────
 
@@ -181,6 +183,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
             self._default_limits,
             self._ledger,
             self._cold,
+            self.quarantine,
         )
         try:
             job.level = self._level(job.headers)
@@ -223,7 +226,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
 
     def status(self) -> dict[str, object]:
         """What each child does and what waits, as data (``celery workerpool status``)."""
-        return describe_status(self._running)
+        return {**describe_status(self._running), "quarantined": len(self.quarantine)}
 
     def metrics(self) -> dict[str, object]:
         """The worker's figures as data, to be merged (``celery workerpool metrics``)."""
@@ -252,6 +255,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         }
         if self._engine is not None:
             info.update(describe_pool(self._engine, self._default_limits))
+            info["quarantined"] = len(self.quarantine)
         return info
 
     # ── helpers ──────────────────────────────────────────────────────────────────────────

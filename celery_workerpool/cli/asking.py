@@ -31,13 +31,7 @@ def question(name: str, help_text: str, command: str) -> Callable[..., click.Com
 
     def decorate(screen: Callable[[Replies], str]) -> click.Command:
         @click.command(name=name, cls=CeleryCommand, help=help_text)
-        @_option("-t", "--timeout", type=float, default=1.0, help="Seconds to wait for answers.")
-        @_option(
-            "-d",
-            "--destination",
-            type=COMMA_SEPARATED_LIST,
-            help="Comma separated list of destination node names.",
-        )
+        @whom
         @_option("-w", "--watch", type=click.FloatRange(min=0.1), help="Ask every so many seconds.")
         @_option("-j", "--json", "as_json", is_flag=True, help="Use json as output format.")
         @click.pass_context
@@ -51,7 +45,7 @@ def question(name: str, help_text: str, command: str) -> Callable[..., click.Com
             **_: object,
         ) -> None:
             while True:
-                replies = _ask(ctx, command, timeout, destination)
+                replies = ask(ctx, command, timeout, destination)
                 if watch and not as_json:
                     click.clear()
                 ctx.obj.echo(json.dumps(replies) if as_json else screen(replies))
@@ -65,6 +59,21 @@ def question(name: str, help_text: str, command: str) -> Callable[..., click.Com
     return decorate
 
 
+def whom(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options ``timeout`` and ``destination``."""
+    timeout = _option(
+        "-t", "--timeout", type=float, default=1.0, help="Seconds to wait for answers."
+    )
+    destination = _option(
+        "-d",
+        "--destination",
+        type=COMMA_SEPARATED_LIST,
+        help="Comma separated list of destination node names.",
+    )
+    decorated: Callable[..., Any] = timeout(destination(command))
+    return decorated
+
+
 def title(name: str) -> str:
     """A worker's name, as Celery's own commands show it."""
     return click.style(name, fg="cyan", bold=True)
@@ -74,12 +83,21 @@ def _option(*names: str, **attributes: Any) -> Any:
     return click.option(*names, cls=CeleryOption, help_group=GROUP, **attributes)
 
 
-def _ask(
-    ctx: click.Context, command: str, timeout: float, destination: list[str] | None
+def ask(
+    ctx: click.Context,
+    command: str,
+    timeout: float,
+    destination: list[str] | None,
+    **arguments: object,
 ) -> Replies:
+    """What workers answer to a remote control command.
+
+    Raises:
+        CeleryCommandException: none did.
+    """
     inspect = ctx.obj.app.control.inspect(timeout=timeout, destination=destination)
     try:
-        replies: Replies | None = inspect._request(command)
+        replies: Replies | None = inspect._request(command, **arguments)
     except Exception as exc:  # Celery's own commands report whatever it is in this way.
         handle_remote_command_error(command, exc)
         raise

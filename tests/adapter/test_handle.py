@@ -44,6 +44,13 @@ class Callbacks:
         return lambda *args: self.told.append((name, *args))
 
 
+class NoQuarantine:
+    """No task is poison."""
+
+    def judge(self, request: Any, loss: Loss) -> None:
+        return None
+
+
 class FakeRequest(Request):
     """A request with just what a handle looks at."""
 
@@ -86,6 +93,7 @@ def make_handle(
     engine: Any = None,
     ledger: Ledger | None = None,
     cold: ColdShutdown | None = None,
+    quarantine: Any = None,
 ) -> TaskHandle:
     return TaskHandle(
         engine,
@@ -97,6 +105,7 @@ def make_handle(
         default or Limits(),
         ledger or Ledger(),
         cold or ColdShutdown(),
+        quarantine or NoQuarantine(),
     )
 
 

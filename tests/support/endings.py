@@ -127,3 +127,21 @@ def hog(mebibytes: int, path: str | None = None, gate: str | None = None) -> int
     while gate is not None and not Path(gate).exists():
         time.sleep(0.01)
     return os.getpid()
+
+
+@shared_task(acks_late=True, reject_on_worker_lost=True)
+def crash_until(path: str, name: str, gate: str) -> str:
+    """Kill the child as long as there is no such file; each run leaves a line."""
+    leave(path, name)
+    if not Path(gate).exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "survived"
+
+
+@shared_task(acks_late=True, reject_on_worker_lost=True)
+def crash_at(path: str, name: str, gate: str) -> None:
+    """Kill the child when the file is there; each run leaves a line."""
+    leave(path, name)
+    while not Path(gate).exists():
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)

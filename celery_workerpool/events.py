@@ -78,6 +78,7 @@ class ScaledUp(PoolEvent):
     NAME = "workerpool-scaled-up"
     worker_count: int  # children from now on
     before: int
+    reason: str  # "asked for", or what autoscaling saw
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ class ScaledDown(PoolEvent):
     NAME = "workerpool-scaled-down"
     worker_count: int
     before: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,33 @@ class Settings:
     gate_lease: float = 30.0
     #: Times that a task may kill its child until it is not run again; None: no limit.
     max_crashes_per_task: int | None = 3
+    #: Whether the number of children follows the load, from ``min_workers`` to ``max_workers``;
+    #: it does anyway with ``--autoscale``, whose numbers then are the bounds.
+    enable_auto_scaling: bool = False
+    min_workers: int = 2
+    max_workers: int = 8
+    #: Utilization (the part of the children that is busy) from which on the pool may grow, and
+    #: up to which it may shrink.
+    scale_up_threshold: float = 0.7
+    scale_down_threshold: float = 0.3
+    #: Seconds between two times that the pool grows, and between two that it shrinks.
+    scale_up_cooldown: float = 30.0
+    scale_down_cooldown: float = 60.0
+    #: Only report what autoscaling would do.
+    scaling_dry_run: bool = False
+    #: The part of the memory of the machine, or its cgroup, above which no child is added; None:
+    #: memory sets no limit.
+    scaling_memory_limit: float | None = 0.9
+    #: The part of the CPUs allowed which, used by this pool, keeps it from growing; None: none.
+    scaling_cpu_limit: float | None = 0.95
+    #: Seconds after which an idle child above the minimum goes; with autoscaling.
+    worker_idle_timeout: float = 300.0
+    #: Tasks after which a child is replaced once nothing waits for it; None: none.
+    max_tasks_per_worker: int | None = None
+    #: Tasks after which a child is replaced even under load; None: none.
+    worker_recycle_threshold: int | None = None
+    #: Seconds after which a child is replaced; None: none.
+    max_worker_age: float | None = None
     #: Modules that register handlers of task types, by dotted name or as paths of .py files.
     handler_modules: tuple[str, ...] = ()
     #: Folders outside of which handlers open no file; None: no limit.
@@ -68,6 +95,10 @@ class Settings:
         self._check("gate_sweep_interval", at_least=0.1)
         self._check("gate_lease", at_least=0.1)
         self._check_count("max_crashes_per_task", at_least=1, optional=True)
+        self._check_scaling()
+        self._check_count("max_tasks_per_worker", at_least=1, optional=True)
+        self._check_count("worker_recycle_threshold", at_least=1, optional=True)
+        self._check("max_worker_age", above=0.0, optional=True)
         self._check_names("handler_modules")
         self._check_names("file_roots", optional=True)
         self._check_names("custom_modules")
@@ -106,22 +137,39 @@ class Settings:
             {name: conf[key] for name, key in lowered if name.startswith(PREFIX)}
         )
 
+    def _check_scaling(self) -> None:
+        self._check_flag("enable_auto_scaling")
+        self._check_flag("scaling_dry_run")
+        self._check_count("min_workers", at_least=0)
+        self._check_count("max_workers", at_least=1)
+        self._check_order("min_workers", "max_workers")
+        self._check("scale_up_threshold", at_least=0.0, at_most=1.0)
+        self._check("scale_down_threshold", at_least=0.0, at_most=1.0)
+        self._check_order("scale_down_threshold", "scale_up_threshold")
+        self._check("scale_up_cooldown", at_least=0.0)
+        self._check("scale_down_cooldown", at_least=0.0)
+        self._check("scaling_memory_limit", at_least=0.0, at_most=1.0, optional=True)
+        self._check("scaling_cpu_limit", at_least=0.0, at_most=1.0, optional=True)
+        self._check("worker_idle_timeout", above=0.0)
+
     def _check(
         self,
         name: str,
         *,
         above: float | None = None,
-        at_least: float | None = None,
+        at_least: float = 0.0,
+        at_most: float = math.inf,
         optional: bool = False,
     ) -> None:
         value = getattr(self, name)
         if value is None and optional:
             return
         bound = f"above {above:g}" if above is not None else f"of at least {at_least:g}"
+        bound += f", at most {at_most:g}" if at_most < math.inf else ""
         expected = f"a number {bound}" + (" or None" if optional else "")
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise SettingsError(PREFIX + name, value, expected)
-        in_range = value > above if above is not None else value >= (at_least or 0.0)
+        in_range = value > above if above is not None else at_least <= value <= at_most
         if not in_range or not math.isfinite(value):
             raise SettingsError(PREFIX + name, value, expected)
 
@@ -142,6 +190,17 @@ class Settings:
         right = isinstance(value, int) and not isinstance(value, bool) and value >= at_least
         if not right or (at_most is not None and value > at_most):
             raise SettingsError(PREFIX + name, value, expected)
+
+    def _check_flag(self, name: str) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, bool):
+            raise SettingsError(PREFIX + name, value, "True or False")
+
+    def _check_order(self, lower: str, upper: str) -> None:
+        bound = getattr(self, upper)
+        if getattr(self, lower) > bound:
+            expected = f"at most {PREFIX}{upper} ({bound:g})"
+            raise SettingsError(PREFIX + lower, getattr(self, lower), expected)
 
     def _check_names(self, name: str, *, optional: bool = False) -> None:
         value = getattr(self, name)

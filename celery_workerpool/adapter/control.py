@@ -44,6 +44,12 @@ def workerpool_release(state: Any, task_ids: Any = (), **_: object) -> dict[str,
     return {"released": quarantine.release(map(str, maybe_list(task_ids) or ()))}
 
 
+@control_command()
+def workerpool_recycle(state: Any, **_: object) -> dict[str, Any]:
+    """Replace every child of the worker pool, a few at a time, without a dip or a lost task."""
+    return _ask(state, "recycle")
+
+
 def _ask(state: Any, method: str) -> dict[str, Any]:
     pool = state.consumer.pool
     answer = getattr(pool, method, None)

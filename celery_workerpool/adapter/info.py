@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 import psutil
 
@@ -40,8 +43,36 @@ def describe_status(engine: Engine) -> dict[str, object]:
         "target": engine.target,
         "running": engine.running,
         "waiting": engine.waiting,
+        "scaling": describe_scaling(engine),
         "children": [_record(worker, now) for worker in workers],
     }
+
+
+def describe_scaling(engine: Engine) -> dict[str, object] | None:
+    """How the size follows the load, as data; None where it does not.
+
+    ``utilization`` is that of the moment before the last look, None when nobody had a reason to
+    look; ``last`` is the last decision, ``ago`` seconds before now, with ``target`` as ``before``
+    where the machine had no room.
+    """
+    with engine:
+        elastic = engine.elastic
+        rules, last = elastic.rules, elastic.last
+        if rules is None:
+            return None
+        facts: dict[str, object] = {
+            "min": rules.min_workers,
+            "max": rules.max_workers,
+            "dry_run": elastic.dry_run,
+            "utilization": elastic.utilization,
+            "grown": elastic.grown,
+            "shrunk": elastic.shrunk,
+            "last": None,
+        }
+    if last is not None:
+        decision, at = last
+        facts["last"] = {**asdict(decision), "ago": time.monotonic() - at}
+    return facts
 
 
 def describe_machine() -> dict[str, object]:
@@ -106,3 +137,13 @@ def counted(count: int, noun: str) -> str:
 def describe_progress(percent: float, message: str) -> str:
     """``"45 %: resizing"``."""
     return f"{percent:.0f} %: {message}" if message else f"{percent:.0f} %"
+
+
+def describe_decision(last: Mapping[str, Any] | None) -> str:
+    """``"2 to 8: utilization 1.00 …"``, of what :func:`describe_scaling` has under ``last``."""
+    if last is None:
+        return "none yet"
+    step = f"{last['before']} to {last['target']}"
+    if last["target"] == last["before"]:
+        step = f"{last['before']} as before"
+    return f"{step}: {last['reason']}"

@@ -24,6 +24,7 @@ from ..engine.engine import Engine
 from ..engine.jobs import tell
 from ..engine.options import CrewOptions, EngineOptions
 from ..errors import InvalidTaskError, SettingsError
+from ..events import PoolEvent
 from ..metrics import Ledger
 from ..policy import priority
 from ..process.launcher import Launcher
@@ -33,10 +34,12 @@ from . import control  # noqa: F401  # makes its commands known to the worker
 from .bootsteps import PoolStep
 from .eventsender import EventSender
 from .handle import TaskHandle, bare_call, seconds
-from .info import describe_machine, describe_pool, describe_status
+from .info import describe_machine, describe_pool, describe_scaling, describe_status
+from .options import scaling_options, strictest
 from .quarantine import Quarantine
 from .refusal import ConfigurationRefused
 from .runtime import CeleryRuntime
+from .scaling import ScalingStep
 from .shutdown import ColdShutdown, ShutdownWatch
 
 logger = logging.getLogger(__name__)
@@ -61,7 +64,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
             self.settings = Settings.of_app(app)
         except SettingsError as exc:
             raise ConfigurationRefused(exc) from None
-        app.steps["consumer"].add(PoolStep)
+        app.steps["consumer"].update([PoolStep, ScalingStep])
         transport = app.connection_for_read().get_transport_cls()
         self._low_first = transport.driver_type == "redis"
         self._default_limits = Limits(
@@ -72,6 +75,8 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         self._hub: Any = None  # the worker's event loop, while there is a connection
         self._ledger = Ledger()
         self._cold = ColdShutdown()
+        self._bounds: tuple[int, int] | None = None  # of its size, where that follows the load
+        self._on_event: Callable[[PoolEvent], None] = lambda _event: None
         self.events = EventSender()
         self.quarantine = Quarantine(app, self.settings.max_crashes_per_task, self.events.send)
 
@@ -87,10 +92,13 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
             sample_interval=self.settings.memory_sample_interval,
             crew=CrewOptions(
                 start_timeout=self._start_timeout(spawn),
-                max_tasks=self.options.get("maxtasksperchild") or None,
+                max_tasks=self._max_tasks,
+                soft_max_tasks=self.settings.max_tasks_per_worker,
+                max_age=self.settings.max_worker_age,
                 before_launch=self._announce_child,
-                observe=self.events.send,
+                observe=self._observe,
             ),
+            scaling=self._bounds and scaling_options(self.settings, self._bounds),
         )
         launcher = Launcher(runtime, spawn=spawn)  # Before the pool opens descriptors of its own.
         # On a transport with an event loop, that one takes over with the first connection.
@@ -201,7 +209,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
 
     def grow(self, n: int = 1) -> None:
         """Start ``n`` more children."""
-        self._running.resize(self.num_processes + n)
+        self._running.resize(self.num_processes + n, "asked for")
 
     def shrink(self, n: int = 1) -> None:
         """Let ``n`` children go: idle ones now, busy ones after their task.
@@ -211,11 +219,32 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         """
         if n > self.num_processes:
             raise ValueError(f"cannot shrink by {n}: the pool has {self.num_processes} children")
-        self._running.resize(self.num_processes - n)
+        self._running.resize(self.num_processes - n, "asked for")
+
+    def scale_between(self, low: int, high: int, on_event: Callable[[PoolEvent], None]) -> None:
+        """Have the load decide on the size. Before the pool starts.
+
+        Arguments:
+            on_event: called with what happens to the pool, with the engine's lock held.
+        """
+        self.limit = low
+        self._bounds = low, high
+        self._on_event = on_event
+
+    def rescale(self, low: int, high: int) -> None:
+        """Other bounds from now on, for a pool whose size the load decides on."""
+        engine = self._running
+        with engine:
+            engine.elastic.set_bounds(low, high, time.monotonic())
 
     def restart(self) -> None:
         """Replace every child, without a dip in capacity."""
         self._running.restart()
+
+    def recycle(self) -> dict[str, object]:
+        """The same, for whom it may concern: how many there are, and how many go at a time."""
+        at_once = self._running.restart("recycled on request")
+        return {"children": self.num_processes, "at_once": at_once}
 
     def maintain_pool(self, *_: object, **__: object) -> None:
         self._running.maintain()
@@ -223,6 +252,16 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
     @property
     def num_processes(self) -> int:
         return self._running.target if self._engine is not None else int(self.limit or 0)
+
+    @property
+    def open_tasks(self) -> int:
+        """Tasks in this worker, those that wait for a child included."""
+        return self._running.running + self._running.waiting
+
+    @property
+    def scaling(self) -> dict[str, object] | None:
+        """Bounds, last decision and its reason; None for a pool that does not scale."""
+        return None if self._engine is None else describe_scaling(self._engine)
 
     def status(self) -> dict[str, object]:
         """What each child does and what waits, as data (``celery workerpool status``)."""
@@ -248,7 +287,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         info: dict[str, object] = {
             "implementation": f"{module}:{kind.__name__}",
             "max-concurrency": self.limit,
-            "max-tasks-per-child": self.options.get("maxtasksperchild") or "N/A",
+            "max-tasks-per-child": self._max_tasks or "N/A",
             "max-memory-per-child": self.options.get("max_memory_per_child") or "N/A",
             "put-guarded-by-semaphore": False,
             "writes": "N/A",
@@ -265,6 +304,15 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         if self._engine is None:
             raise RuntimeError("the worker pool is not running: start() comes first")
         return self._engine
+
+    @property
+    def _max_tasks(self) -> int | None:
+        celerys = self.options.get("maxtasksperchild")
+        return strictest(celerys, self.settings.worker_recycle_threshold)
+
+    def _observe(self, event: PoolEvent) -> None:
+        self.events.send(event)
+        self._on_event(event)
 
     @property
     def _hostname(self) -> str:

@@ -7,6 +7,7 @@ import click
 from ..adapter import control as _control  # noqa: F401  # makes its commands known
 from .metrics import metrics
 from .quarantine import quarantine
+from .recycle import recycle
 from .status import status
 
 
@@ -18,3 +19,4 @@ def workerpool() -> None:
 workerpool.add_command(status)
 workerpool.add_command(metrics)
 workerpool.add_command(quarantine)
+workerpool.add_command(recycle)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..adapter.info import counted, describe_progress
+from ..adapter.info import counted, describe_decision, describe_progress
 from ..types import mebibytes
 from .asking import Replies, question, title
 from .text import age, table
@@ -27,9 +27,22 @@ def block(name: str, reply: Mapping[str, Any]) -> str:
     children = "child" if reply["target"] == 1 else "children"
     waiting = f"{counted(reply['waiting'], 'task')} wait{'s' if reply['waiting'] == 1 else ''}"
     facts = f"{reply['running']} of {reply['target']} {children} busy, {waiting}"
+    heading = [f"{title(name)}  {facts}", *_scaling(reply.get("scaling"))]
     rows = map(_row, reply["children"])
     lines = table(COLUMNS, rows, numbers=(0, 1, 3, 4, 5))
-    return "\n".join([f"{title(name)}  {facts}", *lines])
+    return "\n".join([*heading, *lines])
+
+
+def _scaling(scaling: Mapping[str, Any] | None) -> list[str]:
+    """How the size follows the load, and what was decided last."""
+    if scaling is None:
+        return []
+    last = scaling["last"]
+    line = f"  scales from {scaling['min']} to {scaling['max']}"
+    line += " (dry run)" if scaling["dry_run"] else ""
+    if last is not None:
+        line += f"; {age(last['ago'])} ago: {describe_decision(last)}"
+    return [line]
 
 
 def _row(child: Mapping[str, Any]) -> tuple[str, ...]:

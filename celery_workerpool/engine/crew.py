@@ -16,7 +16,6 @@ from math import inf
 
 from ..errors import ForkServerLost
 from ..events import ScaledDown, ScaledUp, WorkerCreated
-from ..policy.recycling import Recycling, Step
 from ..policy.sizing import Census, decide
 from ..process.channel import ChannelClosed
 from ..process.forkserver import ForkServer
@@ -26,6 +25,7 @@ from .drivers import Driver
 from .losses import announce_end
 from .nursery import Nursery
 from .options import CrewOptions
+from .renewal import Renewal
 from .roles import Overseer, Source
 from .worker import CHANNEL_CLOSED, Worker
 
@@ -33,8 +33,6 @@ logger = logging.getLogger(__name__)
 
 #: Seconds an idle child may take to leave: time for handlers of worker_process_shutdown.
 RETIRE_TIMEOUT = 30.0
-#: Seconds a child with a replacement is kept for the few tasks it may still run.
-SPARE_TIME = 5.0
 #: Seconds an idle child may live on after it closed its channel.
 CLOSED_TIMEOUT = 5.0
 
@@ -52,11 +50,12 @@ class Crew:
         self._options = options
         self._overseer = overseer
         self._driver = driver
-        self._recycling = Recycling(options.max_tasks)
+        self.renewal = Renewal(options, self.workers)
         self._nursery = Nursery(source, driver, overseer.on_server_readable)
         self._numbers = itertools.count(1)
         self._stopping = False
         self._leaving_by = inf
+        self._busy_seconds = 0.0  # of tasks that are over
         self._unsettled = False  # a child that comes idle may have to go
         #: Monotonic seconds; no deadline of a child or of this object comes earlier.
         self.next_deadline = inf
@@ -77,6 +76,14 @@ class Crew:
             idle=states.count(WorkerState.IDLE),
             busy=states.count(WorkerState.BUSY),
         )
+
+    def busy_seconds(self, now: float) -> float:
+        """How long children have run tasks, together; includes what they run now."""
+        return self._busy_seconds + sum(w.busy_for(now) for w in self.workers.values())
+
+    def long_idle(self, since: float) -> int:
+        """Children that have been idle since then or longer."""
+        return sum(worker.idle_since <= since for worker in self._idle)
 
     def note_deadline(self, when: float) -> None:
         self.next_deadline = min(self.next_deadline, when)
@@ -114,30 +121,23 @@ class Crew:
     def task_over(self, worker: Worker, now: float) -> None:
         """The child has answered; it comes idle or retires."""
         worker.tasks_done += 1
-        self.unburden(worker)
-        if not worker.leaving:
-            age = now - worker.ready_at
-            step, reason = self._recycling.decide(worker.tasks_done, False, age)
-            if step is Step.RETIRE:
-                worker.leaving = reason
+        self.unburden(worker, now)
+        worker.leaving = worker.leaving or self.renewal.task_over(worker, now)
         if worker.leaving:
             self._retire(worker, now)
             self.reconcile(now)
             return
         worker.state = WorkerState.IDLE
+        worker.idle_since = now
         self._idle.append(worker)
         if self._unsettled:
             self.reconcile(now)
 
     def task_begins(self, worker: Worker, now: float) -> None:
         """The child has its task; its replacement is started if this is its last."""
-        if self._options.max_tasks is not None and not worker.preparing:
-            age = now - worker.ready_at
-            step, reason = self._recycling.decide(worker.tasks_done, True, age)
-            if step is Step.PREPARE:
-                worker.preparing = reason
-                self._keep_for_a_while(worker, now)
-                self.reconcile(now)
+        if self.renewal.task_begins(worker, now):
+            self.note_deadline(worker.spare_until)
+            self.reconcile(now)
 
     def spare(self, worker: Worker, now: float) -> None:
         """Let a child go whose replacement has been ready for a while; a busy one stays."""
@@ -145,42 +145,41 @@ class Crew:
             worker.spare_until = inf
             self.retire(worker, f"{worker.tasks_done} tasks done, its replacement is ready", now)
         else:
-            self._keep_for_a_while(worker, now)
+            self.renewal.keep_for_a_while(worker, now)
+            self.note_deadline(worker.spare_until)
 
-    def _keep_for_a_while(self, worker: Worker, now: float) -> None:
-        worker.spare_until = now + SPARE_TIME if worker.live else inf
-        self.note_deadline(worker.spare_until)
-
-    def unburden(self, worker: Worker) -> None:
+    def unburden(self, worker: Worker, now: float) -> None:
         """The child's task is over for the pool, whatever the child does."""
+        self._busy_seconds += worker.busy_for(now)
         worker.job = None
         worker.soft_at = worker.hard_at = worker.job_started_at = inf
         self.busy -= 1
 
     # ── size ─────────────────────────────────────────────────────────────────────────────
 
-    def resize(self, target: int, now: float) -> None:
+    def resize(self, target: int, now: float, reason: str = "") -> None:
+        """Have as many children as ``target``; told to nobody where there is no reason."""
         before, self.target = self.target, target
-        if target != before:
-            if self.workers:
-                logger.info("the pool is to have %s children instead of %s", target, before)
+        if target != before and reason:
+            text = "the pool is to have %s children instead of %s: %s"
+            logger.info(text, target, before, reason)
             scaled = ScaledUp if target > before else ScaledDown
-            self._options.observe(scaled(target, before))
+            self._options.observe(scaled(target, before, reason))
         self.reconcile(now)
 
-    def restart(self, now: float) -> None:
-        """Replace every child by one that holds this process as it is now."""
-        logger.info("pool restart: every child is replaced")
-        for worker in self.live():
-            worker.due = worker.due or "pool restart"
+    def restart(self, reason: str, now: float) -> int:
+        """Replace every child by one that holds this process as it is now; how many at once."""
+        at_once = self.renewal.restart(reason, self.target)
+        logger.info("%s: every child is replaced, %s at a time", reason, at_once)
         self._nursery.renew()
         self.reconcile(now)
+        return at_once
 
     def reconcile(self, now: float) -> None:
         """Start and retire children until there are as many as wanted."""
         if self._stopping:
             return
-        replacements = sum(1 for worker in self.live() if worker.preparing or worker.due)
+        replacements = self.renewal.wanted(self.target)
         sizing = decide(self.target, replacements, self.census())
         self._nursery.rest()
         for _ in range(sizing.start):
@@ -194,13 +193,10 @@ class Crew:
 
     def _replace_due(self, replacements: int, now: float) -> None:
         """Let children that are due go, as far as others are ready in their place."""
-        ready = [w for w in self.live() if w.state is not WorkerState.STARTING]
-        due = [w for w in ready if w.due]
-        due.sort(key=lambda w: w.state is WorkerState.BUSY)  # idle ones first
-        for worker in due[: max(0, len(ready) - self.target)]:
+        free, more = self.renewal.free_to_go(self.target)
+        for worker in free:
             self.retire(worker, worker.due, now)
-        census = self.census()
-        self._unsettled = bool(due) or census.live > self.target + replacements
+        self._unsettled = more or self.census().live > self.target + replacements
 
     # ── one child's life ─────────────────────────────────────────────────────────────────
 
@@ -229,6 +225,8 @@ class Crew:
         worker.ready_at = now
         worker.gone_by = inf
         worker.state = WorkerState.IDLE
+        worker.idle_since = now
+        self.renewal.ready(worker)
         self._nursery.succeeded()
         self._options.observe(WorkerCreated(worker.number, pid))
         self._idle.appendleft(worker)

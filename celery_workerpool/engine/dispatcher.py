@@ -82,7 +82,7 @@ class Dispatcher:
         except ChannelClosed:
             # The child has died before it could read this: the job's turn comes again.
             job.ticket = self._waiting.push(job, job.level, job.enqueued_at)
-            self._crew.unburden(worker)
+            self._crew.unburden(worker, now)
             worker.state = WorkerState.TERMINATING
             self._crew.channel_closed(worker, now)
             return False

@@ -31,6 +31,7 @@ from ..types import LossCause, WorkerState
 from .crew import Crew
 from .dispatcher import Dispatcher
 from .drivers import Driver, PollDriver
+from .elastic import Elastic
 from .jobs import Job, JobState, tell
 from .losses import LossReporter, describe_exit
 from .memory import MemoryWatch
@@ -63,10 +64,11 @@ class Engine:
         self._memory = MemoryWatch(
             options.memory, options.sample_interval, options.memory_probe, self._crew.workers
         )
-        #: What looks at the pool from time to time, each at a time of its own.
-        self._watches: tuple[Watch, ...] = (self._memory,)
         self._losses = LossReporter(options.memory.kill)
         self._dispatcher = Dispatcher(options.aging, self._crew, self._memory)
+        self.elastic = Elastic(options.scaling, self._crew, self._dispatcher)
+        #: What looks at the pool from time to time, each at a time of its own.
+        self._watches: tuple[Watch, ...] = (self._memory, self._crew.renewal, self.elastic)
         self._lock = threading.RLock()
         self._depth = 0
         self._armed = inf  # when the driver will wake us
@@ -94,6 +96,8 @@ class Engine:
             now = self._clock()
             self._dispatcher.push(job, now)
             self._dispatcher.dispatch(now)
+            if len(self._dispatcher):
+                self.elastic.work_waits(now)
 
     def terminate(self, job: Job, signum: int) -> bool:
         """End a job: a waiting one if it is no longer admitted, a running one by a signal.
@@ -124,17 +128,17 @@ class Engine:
             job = worker.job if worker else None
             return job is not None and self.terminate(job, signum)
 
-    def resize(self, target: int) -> None:
-        """Set how many tasks may run at the same time; 0 or more."""
+    def resize(self, target: int, reason: str = "") -> None:
+        """Set how many tasks may run at the same time; 0 or more. The reason is for people."""
         with self:
             now = self._clock()
-            self._crew.resize(target, now)
+            self._crew.resize(target, now, reason)
             self._dispatcher.dispatch(now)
 
-    def restart(self) -> None:
-        """Replace all children; capacity does not dip and no task is interrupted."""
+    def restart(self, reason: str = "pool restart") -> int:
+        """Replace all children without a dip or an interrupted task; so many at a time."""
         with self:
-            self._crew.restart(self._clock())
+            return self._crew.restart(reason, self._clock())
 
     def maintain(self) -> None:
         """Bring the number of children in line, should it not be."""
@@ -336,7 +340,7 @@ class Engine:
             return
         worker.kill(LossCause.TIME_LIMIT)
         self._end(job, worker)
-        self._crew.unburden(worker)
+        self._crew.unburden(worker, now)
         self._crew.reconcile(now)
         tell(job.hard_limit_reached, limit)
 
@@ -380,7 +384,7 @@ class Engine:
             return
         self._end(job, worker)
         loss = self._losses.report(worker, exitcode, status, now)
-        self._crew.unburden(worker)
+        self._crew.unburden(worker, now)
         tell(job.lost, loss)
 
     # ── helpers ──────────────────────────────────────────────────────────────────────────

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..events import PoolEvent
+from ..policy.scaling import ScalingRules
 from ..process.memory import resident
 from ..types import MemoryLimits
+from .room import RoomKeeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +18,21 @@ class CrewOptions:
 
     start_timeout: float = 4.0  # until a child is ready
     max_tasks: int | None = None  # tasks per child, at least 1
+    soft_max_tasks: int | None = None  # after so many it is replaced once nothing waits for it
+    max_age: float | None = None  # after which it is replaced
     #: Called before each child is started, in the pool's process.
     before_launch: Callable[[], None] = lambda: None
     #: Called with what happens to children, with the engine's lock held; must not raise.
     observe: Callable[[PoolEvent], None] = lambda _event: None
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingOptions:
+    """How the size follows the load."""
+
+    rules: ScalingRules
+    room: RoomKeeper
+    dry_run: bool = False  # only say what would be done
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,4 +44,5 @@ class EngineOptions:
     sample_interval: float = 1.0  # between two looks at the memory of busy children
     #: Resident bytes of a process, None when it is gone.
     memory_probe: Callable[[int], int | None] = resident
+    scaling: ScalingOptions | None = None  # None: the size is what it was set to
     crew: CrewOptions = field(default_factory=CrewOptions)

@@ -34,6 +34,7 @@ class Worker:
     state: WorkerState = WorkerState.STARTING
     pid: int | None = None
     ready_at: float = inf
+    idle_since: float = inf  # meaningless while it runs a task
     job: Job | None = None
     job_started_at: float = inf
     limits: Limits = field(default_factory=Limits)  # of the task it runs, as they were given
@@ -64,6 +65,10 @@ class Worker:
     def sent_away(self) -> bool:
         """The pool has told it to go."""
         return self.leaving not in ("", EXITED, CHANNEL_CLOSED)
+
+    def busy_for(self, now: float) -> float:
+        """Seconds that it has run its task; 0 without one."""
+        return now - self.job_started_at if self.job_started_at < inf else 0.0
 
     def next_deadline(self) -> float:
         return min(self.soft_at, self.hard_at, self.gone_by, self.spare_until)

@@ -1,8 +1,10 @@
-"""When a child is replaced because of its age in tasks.
+"""When a child is replaced because of its age, in tasks or in seconds.
 
-The limit is strict (a limit of 1 means a fresh child for every task), so the replacement has
-to be started *before* the child retires: as soon as the child, at its pace so far, will reach
-the limit within ``lead`` seconds, and at the latest with its last task.
+A limit of tasks is strict (a limit of 1 means a fresh child for every task), so the replacement
+has to be started *before* the child retires: as soon as the child, at its pace so far, will
+reach the limit within ``lead`` seconds, and at the latest with its last task.
+
+The other thresholds let a child go on until its replacement is ready.
 """
 
 from __future__ import annotations
@@ -49,3 +51,32 @@ class Recycling:
         if tasks_done and left * age / tasks_done <= self.lead:
             return Step.PREPARE, f"{left} tasks left, {tasks_done} done in {age:.1f} s"
         return Step.KEEP, ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ageing:
+    """Decides which children are due: to be replaced, one after the other, when that is easy.
+
+    Arguments:
+        max_tasks: tasks done from which on a child is due once nothing waits for it; None: none.
+        max_age: seconds since it became ready from which on it is due in any case; None: none.
+    """
+
+    max_tasks: int | None = None
+    max_age: float | None = None
+
+    def decide(self, tasks_done: int, idle: bool, age: float) -> str:
+        """Why a child is due; "" if it is not.
+
+        Arguments:
+            idle: whether it has nothing to do now.
+        """
+        if self.max_age is not None and age >= self.max_age:
+            return f"{age:.0f} s old, {self.max_age:g} s allowed"
+        if idle and self.wants_a_break(tasks_done):
+            return f"{tasks_done} tasks done, nothing waits"
+        return ""
+
+    def wants_a_break(self, tasks_done: int) -> bool:
+        """Whether a child is due as soon as it has nothing to do."""
+        return self.max_tasks is not None and tasks_done >= self.max_tasks

@@ -95,8 +95,13 @@ def test_beat_runs_inside_the_worker(make_worker: Workers, trace: Trace, tmp_pat
 def test_the_autoscaler_grows_and_shrinks_the_pool(
     make_worker: Workers, trace: Trace, tmp_path: Path
 ) -> None:
-    environ = {"AUTOSCALE_KEEPALIVE": "1"}  # seconds of rest before the next smaller size
-    with make_worker(options=["--autoscale=4,1"], environ=environ) as worker:
+    conf = {
+        "workerpool_scale_up_cooldown": 1.0,
+        "workerpool_scale_down_cooldown": 4.0,
+        "workerpool_scaling_memory_limit": None,
+        "workerpool_scaling_cpu_limit": None,
+    }
+    with make_worker(options=["--autoscale=4,1"], conf=conf) as worker:
         worker.wait_for_children(1)
         _hold(worker, trace, 4)
         assert len(worker.children()) == 4

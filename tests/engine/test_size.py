@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from celery_workerpool.engine.crew import SPARE_TIME
 from celery_workerpool.engine.jobs import JobState
+from celery_workerpool.engine.renewal import SPARE_TIME
 from celery_workerpool.types import LossCause, MemoryLimits, WorkerState
 from tests.support.fakes import MIB, FakeChild
 from tests.support.world import RecordedJob, World
@@ -102,25 +102,61 @@ def test_maintenance_changes_nothing_where_all_is_well() -> None:
 # ── restart ──────────────────────────────────────────────────────────────────────────────────
 
 
+def settle(world: World) -> int:
+    """Children start and leave until nothing more happens; the most that lived at a time."""
+    most = len(world.children)
+    while True:
+        before = list(world.source.children)
+        world.get_ready()
+        most = max(most, len(world.children))
+        if not leave(world) and world.source.children == before:
+            return most
+
+
 def test_a_restart_replaces_all_without_a_dip_and_interrupts_nothing() -> None:
     with World(children=2) as world:
         old = world.children
         job = world.submit()
         busy = world.running(job)
-        world.engine.restart()
+        idle = next(child for child in old if child is not busy)
+        assert world.engine.restart() == 1
         assert leave(world) == []  # Nobody goes before somebody is there instead.
         assert len(world.source.servers) == 2
-        newcomers = [child for child in world.children if child not in old]
-        newcomers[0].ready()
-        assert leave(world) == [child for child in old if child is not busy]
-        newcomers[1].ready()
+        (first,) = (child for child in world.children if child not in old)
+        first.ready()
+        assert leave(world) == [idle]
+        (second,) = (child for child in world.children if child not in (*old, first))
+        second.ready()
         assert leave(world) == []
         assert job.outcome == ""
         busy.succeed()
         assert leave(world) == [busy]
-        assert world.children == newcomers
+        assert world.children == [first, second]
         assert job.outcome == "succeeded"
         assert [server.closed for server in world.source.servers] == [True, False]
+
+
+@pytest.mark.parametrize(("size", "at_once"), [(1, 1), (4, 1), (8, 2), (17, 4)])
+def test_a_restart_takes_a_quarter_at_a_time(size: int, at_once: int) -> None:
+    with World(children=size) as world:
+        old = world.children
+        assert world.engine.restart() == at_once
+        assert settle(world) == size + at_once
+        assert len(world.children) == size
+        assert not set(old) & set(world.children)
+
+
+def test_restarts_in_a_row_do_not_add_up() -> None:
+    with World(children=4) as world:
+        old = world.children
+        for _ in range(3):
+            world.engine.restart()
+            world.turn()
+            assert len(world.children) <= 5
+        assert settle(world) == 5
+        assert len(world.children) == 4
+        assert not set(old) & set(world.children)
+        assert {child.server for child in world.children} == {world.source.servers[-1]}
 
 
 def test_a_restart_while_children_start_replaces_those_too() -> None:
@@ -128,8 +164,7 @@ def test_a_restart_while_children_start_replaces_those_too() -> None:
         world.engine.resize(2)
         first = world.children
         world.engine.restart()
-        world.get_ready()
-        leave(world)
+        settle(world)
         assert len(world.children) == 2
         assert not set(first) & set(world.children)
 
@@ -146,7 +181,7 @@ def test_no_more_jobs_run_than_the_pool_has_places_whatever_is_alive() -> None:
         jobs = [world.submit() for _ in range(5)]
         world.engine.restart()
         world.get_ready()
-        assert len(world.children) == 4
+        assert len(world.children) == 3
         assert [job.state for job in jobs].count(JobState.RUNNING) == world.engine.running == 2
 
 
@@ -225,6 +260,68 @@ def test_a_spare_child_does_not_stay_for_ever() -> None:
         world.pass_time(SPARE_TIME)
         assert leave(world) == [old]
         world.pass_time(60.0)
+        assert world.states() == ["IDLE"]
+
+
+# ── recycling when it is easy ────────────────────────────────────────────────────────────────
+
+
+def test_a_child_that_has_done_enough_is_replaced_once_nothing_waits_for_it() -> None:
+    with World(children=1, soft_max_tasks=3) as world:
+        old = world.child(0)
+        for _ in range(2):
+            run_one(world)
+        jobs = [world.submit() for _ in range(3)]
+        for job in jobs:
+            assert world.running(job) is old, "work goes before"
+            assert world.states() == ["BUSY"]
+            old.succeed()
+            world.turn()
+        world.pass_time(0.1)
+        assert world.states() == ["IDLE", "STARTING"]
+        assert world.worker(old).due == "5 tasks done, nothing waits"
+        assert world.running(world.submit()) is old, "it goes on until the other is ready"
+        world.get_ready()
+        old.succeed()
+        assert leave(world) == [old]
+        assert world.states() == ["IDLE"]
+
+
+def test_the_hard_threshold_holds_under_load() -> None:
+    with World(children=1, soft_max_tasks=2, max_tasks=4) as world:
+        jobs = [world.submit() for _ in range(20)]
+        for job in jobs:
+            world.turn()
+            world.get_ready()
+            world.running(job).succeed()
+            leave(world)
+        seen = [len(child.jobs_seen) for child in world.source.children]
+        assert seen[:5] == [4] * 5
+
+
+def test_old_children_are_replaced_one_after_the_other() -> None:
+    with World(children=3, max_age=100.0) as world:
+        old = world.children
+        job = world.submit()
+        busy = world.running(job)
+        world.pass_time(99.0)
+        assert world.children == old
+        world.pass_time(1.5)
+        assert world.states() == ["BUSY", "IDLE", "IDLE", "STARTING"]
+        assert world.worker(busy).due == "100 s old, 100 s allowed"
+        assert settle(world) == 4
+        assert [child for child in old if child.alive] == [busy]
+        busy.succeed()
+        settle(world)
+        assert len(world.children) == 3
+        assert not set(old) & set(world.children)
+        assert job.outcome == "succeeded"
+
+
+def test_age_is_no_matter_where_no_limit_is_set() -> None:
+    with World(children=1) as world:
+        world.pass_time(1e6)
+        assert world.driver.wake is None
         assert world.states() == ["IDLE"]
 
 

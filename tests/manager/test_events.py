@@ -109,8 +109,8 @@ CHILD = events.Worker("w1@host/3", "w1@host", 77)
                 ),
             ],
         ),
-        (wire.ScaledUp(4, 2), [events.ScaledUp(5.0, 4, "w1@host")]),
-        (wire.ScaledDown(2, 4), [events.ScaledDown(5.0, 2, "w1@host")]),
+        (wire.ScaledUp(4, 2, "asked for"), [events.ScaledUp(5.0, 4, "w1@host")]),
+        (wire.ScaledDown(2, 4, "asked for"), [events.ScaledDown(5.0, 2, "w1@host")]),
     ],
 )
 def test_of_the_pool(sent: wire.PoolEvent, expected: list[events.ManagerEvent]) -> None:

@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from celery_workerpool.policy.recycling import Recycling, Step
+from celery_workerpool.policy.recycling import Ageing, Recycling, Step
 
 KEEP, PREPARE, RETIRE = Step.KEEP, Step.PREPARE, Step.RETIRE
 
@@ -68,3 +68,31 @@ def test_a_replacement_is_prepared_before_every_retirement(max_tasks: int, pace:
         prepared |= policy.decide(done, True, done * pace)[0] is PREPARE
     assert prepared
     assert policy.decide(max_tasks, False, max_tasks * pace)[0] is RETIRE
+
+
+@pytest.mark.parametrize(
+    ("done", "idle", "age", "reason"),
+    [
+        (9, True, 99.0, ""),
+        (10, True, 0.0, "10 tasks done, nothing waits"),
+        (10, False, 0.0, ""),
+        (500, False, 99.9, ""),
+        (0, True, 100.0, "100 s old, 100 s allowed"),
+        (0, False, 3600.4, "3600 s old, 100 s allowed"),
+    ],
+)
+def test_a_child_is_due_when_it_has_a_break_or_is_old(
+    done: int, idle: bool, age: float, reason: str
+) -> None:
+    assert Ageing(max_tasks=10, max_age=100.0).decide(done, idle, age) == reason
+
+
+@given(done=st.integers(0, 10**6), idle=st.booleans(), age=st.floats(0.0, 1e9))
+def test_without_thresholds_nothing_is_ever_due(done: int, idle: bool, age: float) -> None:
+    assert Ageing().decide(done, idle, age) == ""
+
+
+@given(done=st.integers(0, 1000), age=st.floats(0.0, 1e4), limit=st.floats(0.1, 1e4))
+def test_an_age_is_always_reached_busy_or_not(done: int, age: float, limit: float) -> None:
+    for idle in (True, False):
+        assert bool(Ageing(max_age=limit).decide(done, idle, age)) == (age >= limit)

@@ -12,9 +12,11 @@ import itertools
 import select
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from math import inf
 
 from celery_workerpool.errors import ForkServerLost
+from celery_workerpool.policy.scaling import Room
 from celery_workerpool.process.channel import READ_SIZE, FrameReader
 from celery_workerpool.process.forkserver import Exited, Forked
 from celery_workerpool.process.messages import (
@@ -212,6 +214,19 @@ class FakeChild:
 
     def _send(self, reply: Reply) -> None:
         self._socket.sendall(encode(reply))
+
+
+class FakeRoom:
+    """A machine that has as much room for children as the test says."""
+
+    def __init__(self) -> None:
+        self.room = Room(inf, "")
+
+    def note(self, pids: Iterable[int], now: float) -> None:
+        """Nothing to remember."""
+
+    def left(self, pids: Iterable[int], now: float) -> Room:
+        return self.room
 
 
 class FakeServer:

@@ -15,11 +15,13 @@ from typing import Any, Self
 
 from celery_workerpool.engine.engine import Engine
 from celery_workerpool.engine.jobs import Job, JobState
-from celery_workerpool.engine.options import CrewOptions, EngineOptions
+from celery_workerpool.engine.options import CrewOptions, EngineOptions, ScalingOptions
 from celery_workerpool.engine.worker import Worker
+from celery_workerpool.events import PoolEvent
+from celery_workerpool.policy.scaling import ScalingRules
 from celery_workerpool.types import Limits, Loss, MemoryLimits, RemoteFailure, WorkerState
 
-from .fakes import FakeChild, FakeClock, FakeSource, HandDriver
+from .fakes import FakeChild, FakeClock, FakeRoom, FakeSource, HandDriver
 
 
 def nothing(*args: object) -> None:
@@ -121,6 +123,10 @@ class World:
         aging: float = 30.0,
         memory: MemoryLimits | None = None,
         max_tasks: int | None = None,
+        soft_max_tasks: int | None = None,
+        max_age: float | None = None,
+        scaling: ScalingRules | None = None,
+        dry_run: bool = False,
         start_timeout: float = 4.0,
         hello: bytes | None = None,
     ) -> None:
@@ -129,12 +135,21 @@ class World:
         self.driver = HandDriver(self.clock)
         self.source = FakeSource()
         self.source.hello = hello
+        self.events: list[PoolEvent] = []
+        self.room = FakeRoom()
         self.memory: dict[int, int] = {}  # resident bytes by pid
         options = EngineOptions(
             aging=aging,
             memory=memory or MemoryLimits(),
             memory_probe=self.memory.get,
-            crew=CrewOptions(start_timeout=start_timeout, max_tasks=max_tasks),
+            crew=CrewOptions(
+                start_timeout=start_timeout,
+                max_tasks=max_tasks,
+                soft_max_tasks=soft_max_tasks,
+                max_age=max_age,
+                observe=self.events.append,
+            ),
+            scaling=scaling and ScalingOptions(scaling, self.room, dry_run),
         )
         self.engine = Engine(self.source, options, self.driver, self.clock)
         if children:

@@ -1,0 +1,139 @@
+"""The number of children follows the load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.acceptance.test_cli import celery
+from tests.support.events import EventLog
+from tests.support.traces import Trace
+from tests.support.waiting import wait_until
+from tests.support.worker import CeleryWorker
+
+Workers = Callable[..., CeleryWorker]
+
+#: Fast enough for a test, and whatever else the machine does.
+QUICK = {
+    "workerpool_scale_up_cooldown": 1.0,
+    "workerpool_scale_down_cooldown": 4.0,
+    "workerpool_scaling_memory_limit": None,
+    "workerpool_scaling_cpu_limit": None,
+}
+TWO_TO_EIGHT = {
+    "workerpool_enable_auto_scaling": True,
+    "workerpool_min_workers": 2,
+    "workerpool_max_workers": 8,
+}
+
+
+def scaled(log: EventLog, hostname: str) -> list[dict[str, Any]]:
+    """The events of a worker's scaling so far."""
+    kinds = ("workerpool-scaled-up", "workerpool-scaled-down")
+    return [e for e in list(log.events) if e["type"] in kinds and e["hostname"] == hostname]
+
+
+def test_from_two_to_eight_and_back(make_worker: Workers, tmp_path: Path) -> None:
+    trace = Trace(tmp_path)
+    with make_worker(conf={**QUICK, **TWO_TO_EIGHT}) as worker, EventLog(worker.app) as log:
+        assert "{min=2, max=8}" in worker.log  # Celery's banner
+        worker.wait_for_children(2)
+        assert worker.stats()["prefetch_count"] == 8
+        tasks = [
+            worker.send("trace_and_wait", trace.path, str(number), trace.gate)
+            for number in range(12)
+        ]
+        trace.wait_for_count(8)
+        worker.wait_for_children(8)
+        wait_until(lambda: worker.stats()["prefetch_count"] == 32, "prefetch follows")
+        assert "not supported with autoscale" in worker.control("pool_grow", 1)["error"]
+
+        trace.open_gate()
+        assert sorted(int(task.get(timeout=30)) for task in tasks) == list(range(12))
+        worker.wait_for_children(2)
+        wait_until(lambda: worker.stats()["prefetch_count"] == 8, "prefetch follows")
+
+        status = celery(worker, "workerpool", "status", "-t", "10", "-d", worker.hostname)
+        line = status.stdout.splitlines()[1]
+        assert line.startswith("  scales from 2 to 8; "), status
+        assert " to 2: utilization 0." in line
+        wait_until(lambda: len(scaled(log, worker.hostname)) >= 2, "both events")
+        *grown, shrunk = scaled(log, worker.hostname)
+        assert (grown[0]["before"], grown[-1]["worker_count"]) == (2, 8)
+        assert (shrunk["before"], shrunk["worker_count"]) == (8, 2)
+        assert "waiting" in grown[0]["reason"]
+
+        assert worker.control("autoscale", 5, 3) == {"ok": "autoscale now max=5 min=3"}
+        worker.wait_for_children(3)
+        assert "at least 5 children" in worker.control("autoscale", 4, 5)["error"]
+        panel = worker.stats()["autoscaler"]
+        assert (panel["max"], panel["min"], panel["current"], panel["qty"]) == (5, 3, 3, 0)
+        assert panel["last-decision"] == "2 to 3: at least 3 wanted"
+
+
+def test_celerys_option_switches_it_on(make_worker: Workers, tmp_path: Path) -> None:
+    """With late acknowledgement and a multiplier of 1 no task would ever be seen to wait."""
+    trace = Trace(tmp_path)
+    conf = {**QUICK, "worker_prefetch_multiplier": 1, "task_acks_late": True}
+    with make_worker(conf=conf, options=["--autoscale=3,1"]) as worker:
+        for number in range(3):
+            worker.send("trace_and_wait", trace.path, str(number), trace.gate)
+        trace.wait_for_count(3)
+        assert worker.stats()["autoscaler"]["last-decision"].startswith("1 to 3: utilization 1.0")
+        trace.open_gate()
+        worker.wait_for_children(1)
+
+
+def test_an_autoscaler_that_is_named_is_taken(make_worker: Workers) -> None:
+    """Celery's own, even."""
+    conf = {"worker_autoscaler": "celery.worker.autoscale:Autoscaler"}
+    with make_worker(conf=conf, options=["--autoscale=3,1"]) as worker:
+        assert set(worker.stats()["autoscaler"]) == {"max", "min", "current", "qty"}
+        assert worker.control("autoscale", 4, 2) == {"ok": "autoscale now max=4 min=2"}
+        worker.wait_for_children(2)
+
+
+def test_without_an_event_loop(tmp_path: Path) -> None:
+    trace = Trace(tmp_path)
+    folder, results = tmp_path / "broker", tmp_path / "results"
+    folder.mkdir()
+    results.mkdir()
+    options = {
+        "data_folder_in": str(folder),
+        "data_folder_out": str(folder),
+        "control_folder": str(tmp_path / "control"),
+    }
+    conf = {**QUICK, "broker_transport_options": options}
+    with CeleryWorker(
+        "filesystem://", f"file://{results}", tmp_path, conf=conf, options=["--autoscale=3,1"]
+    ) as worker:
+        for number in range(3):
+            worker.send("trace_and_wait", trace.path, str(number), trace.gate)
+        trace.wait_for_count(3)
+        trace.open_gate()
+        worker.wait_for_log("the pool is to have 1 children instead of 3")
+
+
+def test_a_dry_run_changes_nothing(make_worker: Workers, tmp_path: Path) -> None:
+    trace = Trace(tmp_path)
+    conf = {**QUICK, **TWO_TO_EIGHT, "workerpool_scaling_dry_run": True}
+    with make_worker(conf=conf) as worker:
+        for number in range(6):
+            worker.send("trace_and_wait", trace.path, str(number), trace.gate)
+        worker.wait_for_log("dry run: the pool would have 6 children instead of 2")
+        assert len(worker.children()) == 2
+        trace.open_gate()
+
+
+def test_bounds_that_make_no_sense_are_refused_at_the_start(tmp_path: Path) -> None:
+    code = (
+        "from celery import Celery; app = Celery(broker='memory://');"
+        "app.conf.update(worker_pool='celery_workerpool:WorkerPool', workerpool_min_workers=9);"
+        "app.worker_main(['worker'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "workerpool_min_workers = 9: expected at most workerpool_max_workers (8)" in done.stderr

@@ -1,0 +1,76 @@
+"""Autoscaling on loads of many minutes, beside Celery's: simulated, in a second."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tools.scaling.__main__ import PAGE, PICTURE, compare, with_table
+from tools.scaling.loads import every, recorded
+from tools.scaling.plot import Comparison, picture, table
+
+
+@pytest.fixture(scope="module")
+def comparisons() -> list[Comparison]:
+    return [compare(case) for case in every()]
+
+
+def test_children_and_tasks_wait_for_each_other_less_than_with_celery(
+    comparisons: list[Comparison],
+) -> None:
+    for one in comparisons:
+        assert one.ours.cost < one.celery.cost, one.case.name
+        assert one.ours.idle_seconds < one.celery.idle_seconds, one.case.name
+
+
+def test_tasks_wait_little_longer_than_with_celery(comparisons: list[Comparison]) -> None:
+    """The price of not starting a child for each task that comes: a moment's look first."""
+    for one in comparisons:
+        tasks = len(one.ours.waits)
+        assert tasks == len(one.celery.waits), one.case.name
+        assert one.ours.waited / tasks - one.celery.waited / tasks < 0.5, one.case.name
+
+
+def test_the_size_changes_seldom(comparisons: list[Comparison]) -> None:
+    for one in comparisons:
+        changes = [at for at, _ in one.ours.sizes]
+        assert len(changes) <= 1 + one.case.span / 60, one.case.name
+
+
+def test_it_comes_to_rest_under_bursts_that_follow_each_other(
+    comparisons: list[Comparison],
+) -> None:
+    quick = next(one for one in comparisons if one.case.name == "quick bursts")
+    assert max(at for at, _ in quick.ours.sizes) < 200
+    for (at, before), (later, after) in pairwise(quick.ours.sizes):
+        assert before == after or later - at > 1.0
+
+
+def test_the_pool_never_leaves_its_bounds(comparisons: list[Comparison]) -> None:
+    for one in comparisons:
+        assert {size for _, size in one.ours.sizes} <= set(range(2, 9)), one.case.name
+
+
+def test_a_steady_trickle_lets_the_pool_shrink(comparisons: list[Comparison]) -> None:
+    trickle = next(one for one in comparisons if one.case.name == "trickle")
+    assert trickle.ours.sizes[-1][1] == 2
+    assert trickle.celery.sizes[-1][1] == 8
+
+
+def test_the_documentation_shows_what_comes_out(comparisons: list[Comparison]) -> None:
+    """After a change: ``python -m tools.scaling``."""
+    page = PAGE.read_text()
+    assert page == with_table(page, table(comparisons))
+    assert PICTURE.read_text() == picture(comparisons, 8)
+
+
+def test_a_load_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text("".join(f"{1000 + second},2.5\n" for second in range(30)))
+    case = recorded(file, "mine")
+    assert (case.tasks[0].at, case.tasks[-1].at, case.span) == (0.0, 29.0, 91.5)
+    one = compare(case, 1, 4)
+    assert len(one.ours.waits) == 30
+    assert {size for _, size in one.ours.sizes} <= {1, 2, 3, 4}

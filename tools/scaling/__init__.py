@@ -1,0 +1,1 @@
+"""How the pool's size follows a load: this pool's autoscaling and Celery's, simulated."""

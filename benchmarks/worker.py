@@ -94,7 +94,7 @@ class Worker:
     ) -> None:
         try:
             with contextlib.suppress(Exception):  # A broken broker fails elsewhere, and says so.
-                self._purge()
+                self.purge()
             if exc_type is None:
                 self._stop()
         finally:
@@ -191,7 +191,8 @@ class Worker:
         if self._process is not None:
             self._process.wait()
 
-    def _purge(self) -> None:
+    def purge(self) -> None:
+        """Drop what waits in the queue."""
         self._queue().purge()
 
     def _delete_queue(self) -> None:

@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 from ..model import Scenario
-from . import blobs, crash, growth, memory, mixed, noop, recycling, startup, urgent
+from . import (
+    blobs,
+    crash,
+    embedded,
+    facade,
+    growth,
+    memory,
+    mixed,
+    noop,
+    recycling,
+    startup,
+    urgent,
+)
 
 SCENARIOS: tuple[Scenario, ...] = tuple(
     module.SCENARIO
-    for module in (noop, urgent, mixed, recycling, crash, blobs, growth, memory, startup)
+    for module in (
+        *(noop, urgent, mixed, recycling, crash, blobs, growth, memory, startup),
+        *(facade, embedded),
+    )
 )

@@ -7,9 +7,10 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from celery.exceptions import QueueNotFound
@@ -23,6 +24,7 @@ from ..policy import priority as priorities
 from ..settings import Settings
 from ..tasks import HEADER, TASK, Order
 from ..types import TaskPriority, WorkerTaskType
+from . import batch as batches
 from .records import Task
 from .settings import ManagerSettings
 
@@ -47,6 +49,12 @@ class Submission:
     countdown: float | None = None
     eta: datetime | None = None
     expires: float | datetime | None = None
+
+    @property
+    def kind(self) -> object:
+        """The same for tasks whose messages differ in id and payload only."""
+        options = (self.priority, self.timeout, self.queue, self.countdown, self.eta, self.expires)
+        return (self.type, id(self.order), *options)
 
     @property
     def expires_at(self) -> float | None:
@@ -133,36 +141,51 @@ class Sender:
         Raises:
             InvalidTaskError: names the option or field, what came and what is expected.
         """
-        kind = handlers.task_type(task_type)
-        handlers.validate(
-            kind, payload, files=self._files, modules=self._modules, libraries=self._local
-        )
+        (submission,) = self.prepare_many([(task_type, payload)], options)
+        return submission
+
+    def prepare_many(
+        self, tasks: Iterable[tuple[object, object]], options: TaskOptions
+    ) -> list[Submission]:
+        """The same for many ``(type, payload)`` with the same options."""
+        common = self._check(options)
+        made = []
+        for task_type, payload in tasks:
+            kind = handlers.task_type(task_type)
+            handlers.validate(
+                kind, payload, files=self._files, modules=self._modules, libraries=self._local
+            )
+            task_id = options.task_id or str(uuid.uuid4())
+            made.append(Submission(type=kind, payload=payload, task_id=task_id, **common))
+        return made
+
+    def _check(self, options: TaskOptions) -> dict[str, Any]:
+        """The fields of a submission that follow from the options."""
         settings = self._settings
+        _text("task_id", options.task_id)
         timeout = _seconds("timeout", options.timeout, above=0.0) or settings.task_timeout
         if self._longest is not None and timeout + GRACE >= self._longest:
             expected = f"less than the visibility_timeout of the broker ({self._longest:g} s)"
             raise InvalidTaskError("timeout", timeout, f"{expected}, or it would be run twice")
         if options.countdown is not None and options.eta is not None:
             raise InvalidTaskError("eta", options.eta, "none, as there is a countdown")
-        return Submission(
-            type=kind,
-            payload=payload,
-            priority=_priority(options.priority),
-            timeout=timeout,
-            order=Order(
-                max_retries=_count("max_retries", options.max_retries, settings.max_retries),
-                retry_delay=settings.retry_delay,
-                retry_max_delay=settings.retry_max_delay,
-                metadata=_metadata(options.metadata),
-                tags=_texts("tags", options.tags),
-                submitted_at=time.time(),
-            ),
-            task_id=_text("task_id", options.task_id) or str(uuid.uuid4()),
-            queue=_text("queue", options.queue),
-            countdown=_seconds("countdown", options.countdown),
-            eta=_moment("eta", options.eta),
-            expires=_expiry(options.expires),
+        order = Order(
+            max_retries=_count("max_retries", options.max_retries, settings.max_retries),
+            retry_delay=settings.retry_delay,
+            retry_max_delay=settings.retry_max_delay,
+            metadata=_metadata(options.metadata),
+            tags=_texts("tags", options.tags),
+            submitted_at=time.time(),
         )
+        return {
+            "priority": _priority(options.priority),
+            "timeout": timeout,
+            "order": order,
+            "queue": _text("queue", options.queue),
+            "countdown": _seconds("countdown", options.countdown),
+            "eta": _moment("eta", options.eta),
+            "expires": _expiry(options.expires),
+        }
 
     def check_encoding(self, submission: Submission) -> None:
         """What :meth:`send` finds out by itself, for when nothing may be sent before.
@@ -217,7 +240,7 @@ class Sender:
                 countdown=submission.countdown,
                 eta=submission.eta,
                 shadow=submission.type.value,
-                argsrepr=f"({submission.type.value!r}, {handlers.summarise(submission.payload)})",
+                argsrepr=_args_shown(submission),
                 producer=producer,
                 **options,
             )
@@ -227,21 +250,49 @@ class Sender:
             raise InvalidTaskError("queue", submission.queue, f"a queue ({exc})") from None
 
     @contextlib.contextmanager
-    def batch(self, size: int) -> Iterator[Any]:
-        """A producer to send so many tasks with.
+    def batch(self, size: int) -> Iterator[Callable[[Submission], None]]:
+        """What sends so many tasks. When the block has ended, the broker has them.
 
-        On Redis everything is sent at the end of the block, in one round trip, and nothing if
-        the block raises; elsewhere each at once.
+        On Redis everything is sent then, in one round trip, and nothing if the block raises.
         """
-        acquired = self._app.producer_pool.acquire(block=True)
-        with acquired as producer, producer.batch(max_size=max(1, size)):
-            yield producer
+        with self._app.producer_pool.acquire(block=True) as producer:
+            if batches.is_possible(self._app):
+                with (
+                    producer.connection._reraise_as_library_errors(),
+                    batches.publisher(producer, max(1, size)) as publisher,
+                ):
+                    yield partial(self._send_copy, producer, publisher, {})
+            else:
+                with producer.batch(max_size=max(1, size)):
+                    yield partial(self.send, producer=producer)
+
+    def _send_copy(
+        self,
+        producer: Any,
+        publisher: batches.Publisher,
+        templates: dict[object, batches.Template],
+        submission: Submission,
+    ) -> None:
+        template = templates.get(submission.kind)
+        if template is None:
+            recorder = batches.Recorder(producer.connection)
+            self.send(submission, recorder)
+            template = templates[submission.kind] = recorder.template()
+        args = (submission.type.value, submission.payload)
+        try:
+            publisher.publish(template, submission.task_id, args, _args_shown(submission))
+        except EncodeError as exc:
+            raise _not_encodable(submission, exc) from None
 
 
 def _visibility_timeout(app: Any) -> float:
     """Seconds after which Redis has a task that is not acknowledged run by another worker."""
     default = 3600  # kombu's
     return float((app.conf.broker_transport_options or {}).get("visibility_timeout", default))
+
+
+def _args_shown(submission: Submission) -> str:
+    return f"({submission.type.value!r}, {handlers.summarise(submission.payload)})"
 
 
 def _not_encodable(submission: Submission, exc: EncodeError) -> InvalidTaskError:

@@ -60,3 +60,16 @@ def test_an_idle_child_that_will_go_says_why() -> None:
     assert lines(target=1, running=0, waiting=0, children=[idle])[-1].endswith(
         "  0.1 s  leaving: 2 are enough"
     )
+
+
+def test_how_the_size_follows_the_load() -> None:
+    last = {"before": 2, "target": 8, "reason": "6 waiting", "ago": 4.1}
+    scaling = {"min": 2, "max": 8, "dry_run": False, "last": last}
+    empty = {"target": 8, "running": 0, "waiting": 0, "children": []}
+    line = "  scales from 2 to 8; 4.1 s ago: 2 to 8: 6 waiting"
+    assert lines(**empty, scaling=scaling)[1] == line
+    held = {**last, "target": 2, "reason": "no memory"}
+    shown = lines(**empty, scaling={**scaling, "dry_run": True, "last": held})[1]
+    assert shown == "  scales from 2 to 8 (dry run); 4.1 s ago: 2 as before: no memory"
+    assert lines(**empty, scaling={**scaling, "last": None})[1] == "  scales from 2 to 8"
+    assert len(lines(**empty, scaling=None)) == 2

@@ -14,13 +14,23 @@ from .. import tasks
 
 #: What the host tells its worker.
 BROKER_URL, SETTINGS = "CELERY_WORKERPOOL_BROKER_URL", "CELERY_WORKERPOOL_SETTINGS"
+#: Those of them that have the same name and meaning in the pool's own settings.
+SCALING = (
+    "scale_up_threshold",
+    "scale_down_threshold",
+    "scale_up_cooldown",
+    "scale_down_cooldown",
+    "worker_idle_timeout",
+)
 #: The settings of a manager that a worker is configured by; owners that agree in these share one.
 WORKER_SETTINGS = (
     "min_workers",
     "max_workers",
     "max_worker_memory",
     "max_tasks_per_worker",
+    "worker_recycle_threshold",
     "enable_auto_scaling",
+    *SCALING,
     "handler_modules",
     "file_roots",
     "custom_modules",
@@ -57,7 +67,11 @@ def make_app(broker_url: str, settings: Mapping[str, Any]) -> Celery:
         task_track_started=True,
         worker_send_task_events=True,
         worker_pool="celery_workerpool:WorkerPool",
-        worker_max_tasks_per_child=settings["max_tasks_per_worker"],
+        workerpool_max_tasks_per_worker=settings["max_tasks_per_worker"],
+        workerpool_worker_recycle_threshold=max(
+            settings["max_tasks_per_worker"], settings["worker_recycle_threshold"]
+        ),
+        **{f"workerpool_{name}": settings[name] for name in SCALING},
         worker_max_memory_per_child=settings["max_worker_memory"] // 1024,
         workerpool_handler_modules=settings["handler_modules"],
         workerpool_file_roots=settings["file_roots"],

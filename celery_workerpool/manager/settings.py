@@ -44,9 +44,20 @@ class ManagerSettings:
     max_workers: int = _number(8, at_least=1)
     #: Bytes; a child that holds more is replaced after its task.
     max_worker_memory: int = _number(512 * 2**20, at_least=2**20)
-    #: Tasks after which a child is replaced.
+    #: Tasks after which a child is replaced once nothing waits for it, and after which it is
+    #: replaced in any case; the second is never lower than the first.
     max_tasks_per_worker: int = _number(100, at_least=1)
+    worker_recycle_threshold: int = _number(500, at_least=1)
     enable_auto_scaling: bool = True
+    #: Parts of the children that are busy: from which on their number may grow, and up to which
+    #: it may shrink.
+    scale_up_threshold: float = _number(0.7, at_most=1.0)
+    scale_down_threshold: float = _number(0.3, at_most=1.0)
+    #: Between two times that their number grows, and between two that it shrinks.
+    scale_up_cooldown: float = _number(30.0)
+    scale_down_cooldown: float = _number(60.0)
+    #: After which an idle child above the minimum goes.
+    worker_idle_timeout: float = _number(300.0, at_least=0.001)
     handler_modules: tuple[str, ...] = ()
     file_roots: tuple[str, ...] | None = None
     custom_modules: tuple[str, ...] = ()
@@ -61,9 +72,8 @@ class ManagerSettings:
                 raise SettingsError(item.name, getattr(self, item.name), "True or False")
             elif "tuple" in str(item.type):
                 self._check_names(item)
-        if self.min_workers > self.max_workers:
-            expected = f"at most max_workers ({self.max_workers})"
-            raise SettingsError("min_workers", self.min_workers, expected)
+        self._check_order("min_workers", "max_workers")
+        self._check_order("scale_down_threshold", "scale_up_threshold")
 
     @classmethod
     def make(cls, settings: dict[str, Any]) -> Self:
@@ -90,6 +100,11 @@ class ManagerSettings:
         right = isinstance(value, kind) and not isinstance(value, bool)
         if not right or not lowest <= value <= highest:
             raise SettingsError(item.name, value, expected)
+
+    def _check_order(self, lower: str, upper: str) -> None:
+        least, most = getattr(self, lower), getattr(self, upper)
+        if least > most:
+            raise SettingsError(lower, least, f"at most {upper} ({most:g})")
 
     def _check_names(self, item: dataclasses.Field[Any]) -> None:
         value = getattr(self, item.name)

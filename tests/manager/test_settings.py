@@ -26,6 +26,9 @@ def test_the_defaults_of_the_reference() -> None:
     assert (made.task_timeout, made.max_retries, made.retry_delay) == (30.0, 3, 1.0)
     assert (made.max_worker_memory, made.max_tasks_per_worker) == (512 * 2**20, 100)
     assert (made.backpressure_threshold, made.enable_auto_scaling) == (0.9, True)
+    assert (made.scale_up_threshold, made.scale_down_threshold) == (0.7, 0.3)
+    assert (made.scale_up_cooldown, made.scale_down_cooldown) == (30.0, 60.0)
+    assert (made.worker_idle_timeout, made.worker_recycle_threshold) == (300.0, 500)
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -40,6 +43,7 @@ def test_numbers_have_bounds(name: str) -> None:
         assert refused(**{name: lowest + 0.5}).setting == name
     others = {"max_workers": 10} if name == "min_workers" else {}
     others |= {"min_workers": 1} if name == "max_workers" else {}
+    others |= {"scale_down_threshold": 0.0} if name == "scale_up_threshold" else {}
     value = int(lowest) if is_whole else lowest
     assert getattr(ManagerSettings.make({**others, name: value}), name) == lowest
 
@@ -63,6 +67,8 @@ def test_lists(name: str) -> None:
 def test_fewer_at_most_than_at_least() -> None:
     error = refused(min_workers=5, max_workers=4)
     assert str(error) == "min_workers = 5: expected at most max_workers (4)"
+    error = refused(scale_down_threshold=0.8)
+    assert str(error) == "scale_down_threshold = 0.8: expected at most scale_up_threshold (0.7)"
 
 
 def test_a_name_that_does_not_exist() -> None:

@@ -16,7 +16,9 @@ from .errors import (
     TaskCancelled,
     TaskDataError,
     WorkerPoolError,
+    WorkerShuttingDown,
 )
+from .process.notices import shutdown_notice
 from .process.reporting import report_progress
 from .types import TaskPriority, TaskStatus, WorkerState, WorkerTaskType
 
@@ -41,11 +43,13 @@ __all__ = [
     "WorkerManager",
     "WorkerPool",
     "WorkerPoolError",
+    "WorkerShuttingDown",
     "WorkerState",
     "WorkerTaskType",
     "create_worker_manager",
     "handler",
     "report_progress",
+    "shutdown_notice",
 ]
 
 __version__ = "0.1.0"

@@ -7,6 +7,7 @@ WorkerPoolError
 ├── TaskDataError          what a task was given cannot be processed; trying again is no use
 │   └── PathRefused        a path leads out of the file roots, or to what is no regular file
 ├── TaskCancelled          a handler saw that its task is not wanted any more and stopped
+├── WorkerShuttingDown     raised in a task that wants to know that its worker stops
 ├── QueueFullError         too many tasks have not ended yet; nothing was sent
 ├── TaskFailed             a task failed, and nothing more exact is known of its error
 ├── ManagerClosed          the manager was shut down
@@ -92,6 +93,10 @@ class PathRefused(TaskDataError):
 
 class TaskCancelled(WorkerPoolError):
     """A handler saw that its task is not wanted any more, removed its output and stopped."""
+
+
+class WorkerShuttingDown(WorkerPoolError):
+    """The worker stops; raised inside of ``shutdown_notice()``, where the task asked for it."""
 
 
 class QueueFullError(WorkerPoolError):

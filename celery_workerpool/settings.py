@@ -34,6 +34,8 @@ class Settings:
     start_timeout: float | None = None
     #: Seconds between the signal that ends a task when the pool stops, and SIGKILL.
     terminate_grace: float = 5.0
+    #: Seconds that a warm shutdown waits for running tasks; None: as long as they take.
+    shutdown_timeout: float | None = None
     #: Where tasks wait for others: a URL; None: where the results are, if that is possible.
     gate_store: str | None = None
     #: Seconds that a task waits for others of which nothing is heard; a task's header
@@ -89,6 +91,7 @@ class Settings:
         self._check("memory_kill_ratio", at_least=1.0, optional=True)
         self._check("start_timeout", above=0.0, optional=True)
         self._check("terminate_grace", at_least=0.0)
+        self._check("shutdown_timeout", at_least=0.0, optional=True)
         self._check_url("gate_store")
         self._check("dependency_timeout", above=0.0)
         self._check("gate_keep", above=0.0, optional=True)

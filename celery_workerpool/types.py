@@ -79,6 +79,7 @@ class LossCause(enum.Enum):
     MEMORY = "memory"  # ended by the pool, over its memory limit
     CHANNEL = "channel"  # the task closed the child's connection to the pool
     SHUTDOWN = "shutdown"  # the pool was told to end at once
+    DEADLINE = "deadline"  # the pool was told to end, and has waited long enough
     OVERDUE = "overdue"  # not ready, or not gone, in its time
     UNWANTED = "unwanted"  # the pool was to be smaller before the child was ready
 
@@ -107,6 +108,8 @@ class Loss:
                 return "Worker lost its connection to the pool: the task closed it"
             case LossCause.SHUTDOWN:
                 return "Worker was killed by a cold shutdown"
+            case LossCause.DEADLINE:
+                return "Worker was killed by a shutdown that could wait no longer"
             case _:
                 return f"Worker exited prematurely: {self.status}"
 

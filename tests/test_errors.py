@@ -27,6 +27,7 @@ from celery_workerpool.errors import (
     TaskDataError,
     TaskFailed,
     WorkerPoolError,
+    WorkerShuttingDown,
 )
 
 EXAMPLES = [
@@ -45,6 +46,7 @@ EXAMPLES = [
     MemoryLimitExceeded("Memory limit of 100.0 MiB exceeded"),
     PoisonTaskError("killed its child 3 times, 3 allowed"),
     ResultNotPlain("shop.Order"),
+    WorkerShuttingDown("the worker stops"),
     ForkServerLost("end of file"),
 ]
 

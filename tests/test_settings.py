@@ -37,6 +37,7 @@ def test_settings_do_not_change() -> None:
         ("start_timeout", 0.1),
         ("start_timeout", None),
         ("terminate_grace", 0),
+        ("shutdown_timeout", 0),
         ("max_crashes_per_task", 1),
         ("max_crashes_per_task", None),
     ],

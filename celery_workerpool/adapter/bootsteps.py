@@ -9,6 +9,7 @@ from celery import bootsteps
 
 from .guard import GuardedStrategies
 from .redelivery import Redelivery
+from .shutdown import SoftShutdown
 
 
 class PoolStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
@@ -23,6 +24,9 @@ class PoolStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
 
     def create(self, consumer: Any) -> None:
         consumer.strategies = GuardedStrategies(consumer)
+        worker = consumer.controller
+        if hasattr(worker, "wait_for_soft_shutdown"):
+            worker.wait_for_soft_shutdown = SoftShutdown(worker)
         self._redelivery = Redelivery()
         if consumer.hub is not None:
             # Celery resets the loop before it touches the connection that has failed.

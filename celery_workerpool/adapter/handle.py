@@ -24,7 +24,7 @@ from .outcome import error_info, exception_info, loss_info
 if TYPE_CHECKING:
     from ..engine.engine import Engine
     from .quarantine import Quarantine
-    from .shutdown import ColdShutdown
+    from .shutdown import HardShutdown
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class TaskHandle(Job):
         soft, hard: time limits given with the call, not yet checked.
         default_limits: the pool's.
         ledger: where its figures go.
-        cold: hears of it when a cold shutdown ends the task.
+        shutdown: hears of it when a shutdown ends the task.
         quarantine: says when the task has crashed too often.
     """
 
@@ -56,12 +56,12 @@ class TaskHandle(Job):
         hard: object,
         default_limits: Limits,
         ledger: Ledger,
-        cold: ColdShutdown,
+        shutdown: HardShutdown,
         quarantine: Quarantine,
     ) -> None:
         super().__init__()
         self._quarantine = quarantine
-        self._cold = cold
+        self._shutdown = shutdown
         self._ledger = ledger
         self._started_at = 0.0
         self._engine = engine
@@ -84,6 +84,11 @@ class TaskHandle(Job):
     def headers(self) -> dict[str, Any] | None:
         """The task message's headers; None for a bare function."""
         return self._args[2] if self._target in _TRACERS else None
+
+    @property
+    def request(self) -> Any:
+        """Celery's request; None for a bare function."""
+        return self._request
 
     def terminate(self, signum: int) -> None:
         """End this task and no other; nothing happens if it has ended.
@@ -172,17 +177,21 @@ class TaskHandle(Job):
     def lost(self, loss: Loss) -> None:
         self._ended(Outcome.REVOKED if loss.cause is LossCause.TERMINATED else Outcome.LOST)
         request = self._request
-        if request is not None and worker_state.should_terminate not in (None, False):
-            # A cold shutdown. What is acknowledged late goes back to the broker; what was
+        cold = worker_state.should_terminate not in (None, False)
+        if request is not None and (cold or loss.cause is LossCause.DEADLINE):
+            # Nobody waits for it. What is acknowledged late goes back to the broker; what was
             # acknowledged early will not run again, so it must not be left without an end.
             if request._already_revoked:
                 return  # It has its end.
             if request.task.acks_late:
-                self._cold.given_back()
+                if not cold:
+                    request._announce_cancelled(emit_retry=False)  # As a cold shutdown has done.
+                self._shutdown.given_back()
                 return
-            self._cold.ended(str(self))
+            self._shutdown.ended(str(self))
             request._already_cancelled = False
-            loss = replace(loss, cause=LossCause.SHUTDOWN)
+            if cold:
+                loss = replace(loss, cause=LossCause.SHUTDOWN)
         poison = self._quarantine.judge(request, loss) if request is not None else None
         if poison is not None:
             self._call_back("error_callback", error_info(poison))

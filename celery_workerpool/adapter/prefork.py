@@ -17,11 +17,12 @@ from billiard.common import TERM_SIGNAL
 from celery import signals
 from celery.concurrency.prefork import TaskPool
 from celery.utils.nodenames import gethostname
+from celery.worker import state as worker_state
 
 from .. import __version__
 from ..engine.drivers import HubDriver, PollDriver, ThreadDriver
 from ..engine.engine import Engine
-from ..engine.jobs import tell
+from ..engine.jobs import Job, tell
 from ..engine.options import CrewOptions, EngineOptions
 from ..errors import InvalidTaskError, SettingsError
 from ..events import PoolEvent
@@ -38,9 +39,10 @@ from .info import describe_machine, describe_pool, describe_scaling, describe_st
 from .options import scaling_options, strictest
 from .quarantine import Quarantine
 from .refusal import ConfigurationRefused
+from .returning import finish_poll, give_back
 from .runtime import CeleryRuntime
 from .scaling import ScalingStep
-from .shutdown import ColdShutdown, ShutdownWatch
+from .shutdown import HardShutdown, ShutdownWatch
 
 logger = logging.getLogger(__name__)
 
@@ -72,11 +74,12 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
             hard=seconds("time limit", options.get("timeout")),
         )
         self._engine: Engine | None = None
+        self._unstarted: list[Job] = []  # dropped when the worker began to stop
         self._hub: Any = None  # the worker's event loop, while there is a connection
         self._ledger = Ledger()
-        self._cold = ColdShutdown()
         self._bounds: tuple[int, int] | None = None  # of its size, where that follows the load
         self._on_event: Callable[[PoolEvent], None] = lambda _event: None
+        self._hard = HardShutdown()
         self.events = EventSender()
         self.quarantine = Quarantine(app, self.settings.max_crashes_per_task, self.events.send)
 
@@ -131,6 +134,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
     def on_close(self) -> None:
         """The worker stops: hand over nothing more."""
         if self._engine is not None:
+            self._unstarted += self._engine.flush()
             self._engine.close()
 
     def on_stop(self) -> None:
@@ -143,17 +147,30 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
             # is doing must be finished first; on_terminate follows when the handler returns.
             engine.close()
             return
-        watch = ShutdownWatch(engine, self.settings.terminate_grace, self._hub, self.events)
-        engine.stop(between=watch)
-        self._cold.summarize()
+        if worker_state.should_terminate in (None, False):
+            self._give_back_unstarted(engine)
+        engine.stop(between=self._watch(engine, self.settings.shutdown_timeout))
+        self._hard.summarize()
         self._engine = None
+
+    def wait_softly(self, timeout: float) -> None:
+        """Let running tasks go on for so long, or until all have ended; start no others.
+
+        For Celery's signal handler of a soft shutdown, which has interrupted the main thread.
+        """
+        engine = self._engine
+        if engine is None or engine.entered:  # What the engine is doing cannot be finished.
+            time.sleep(timeout)
+            return
+        self._unstarted += engine.flush()
+        engine.drain(self._watch(engine, None), time.monotonic() + timeout)
 
     def on_terminate(self) -> None:
         """End the children now."""
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.kill()
-            self._cold.summarize()
+            self._hard.summarize()
 
     # ── tasks ────────────────────────────────────────────────────────────────────────────
 
@@ -190,7 +207,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
             timeout,
             self._default_limits,
             self._ledger,
-            self._cold,
+            self._hard,
             self.quarantine,
         )
         try:
@@ -298,6 +315,19 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         return info
 
     # ── helpers ──────────────────────────────────────────────────────────────────────────
+
+    def _watch(self, engine: Engine, timeout: float | None) -> ShutdownWatch:
+        grace = self.settings.terminate_grace
+        return ShutdownWatch(engine, grace, timeout, self._hub, self.events)
+
+    def _give_back_unstarted(self, engine: Engine) -> None:
+        """Others may take what is not started while this worker waits for what is."""
+        jobs, self._unstarted = self._unstarted + engine.flush(), []
+        requests = [job.request for job in jobs if isinstance(job, TaskHandle) and job.request]
+        if requests and self._hub is not None:
+            finish_poll(requests[0].message.channel)
+            count = give_back(requests)
+            logger.info("tasks that were not started and go back to the broker: %s", count)
 
     @property
     def _running(self) -> Engine:

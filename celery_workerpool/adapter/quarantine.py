@@ -28,7 +28,13 @@ KEPT, KEPT_BYTES = 1000, 64 * 2**20
 REMEMBERED = 24 * 3600
 #: Ends of a child that are not its task's doing.
 INNOCENT = frozenset(
-    {LossCause.TERMINATED, LossCause.TIME_LIMIT, LossCause.SHUTDOWN, LossCause.UNWANTED}
+    {
+        LossCause.TERMINATED,
+        LossCause.TIME_LIMIT,
+        LossCause.SHUTDOWN,
+        LossCause.DEADLINE,
+        LossCause.UNWANTED,
+    }
 )
 #: Set by RabbitMQ's quorum queues: how often this message has come back.
 DELIVERY_COUNT = "x-delivery-count"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from math import inf
 from typing import Any
 
+from celery.worker import state as worker_state
 from kombu.message import Message
 
 from ..engine.engine import Engine
+from ..types import LossCause
 from .eventsender import EventSender
 
 logger = logging.getLogger(__name__)
@@ -22,17 +25,27 @@ class ShutdownWatch:
 
     Arguments:
         grace: seconds that a task which was told to end may take, counted from now.
+        timeout: seconds that any task may take; None: as long as it does.
         hub: the worker's event loop; None without one, and without connection. (kombu's own
             ``get_event_loop`` no longer knows it after the first lost connection.)
         events: where timers send events. A signal handler that stops the worker may have
             interrupted one who is sending; whoever sends again then waits for ever.
     """
 
-    def __init__(self, engine: Engine, grace: float, hub: Any, events: EventSender) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        grace: float,
+        timeout: float | None,
+        hub: Any,
+        events: EventSender,
+    ) -> None:
         self._engine = engine
         self._hub = hub
         self._events = events
-        self._kill_at = time.monotonic() + grace
+        now = time.monotonic()
+        self._kill_at = now + grace
+        self._end_at = now + timeout if timeout is not None else inf
 
     def __call__(self) -> None:
         if self._hub is not None:
@@ -42,19 +55,24 @@ class ShutdownWatch:
                 _run_acknowledgements(self._hub)
             except Exception:  # A broken connection must not keep the pool from stopping.
                 logger.warning("while waiting for the last tasks", exc_info=True)
-        if time.monotonic() >= self._kill_at:
-            self._engine.kill_terminated()
+        now = time.monotonic()
+        if now >= self._kill_at:
+            self._engine.kill_running(LossCause.TERMINATED, only_terminated=True)
+        if now >= self._end_at and self._engine.running:
+            self._end_at = inf
+            logger.warning("workerpool_shutdown_timeout is over: ending what still runs")
+            self._engine.kill_running(LossCause.DEADLINE)
 
 
-class ColdShutdown:
-    """Logs what a cold shutdown does to the tasks that run."""
+class HardShutdown:
+    """Logs what a shutdown does to tasks that it does not wait for."""
 
     def __init__(self) -> None:
         self._given_back = 0
 
     def ended(self, task: str) -> None:
         """A task was killed whose message the broker no longer has."""
-        logger.error("Task %s was killed by the cold shutdown and will not run again", task)
+        logger.error("Task %s was killed by the shutdown and will not run again", task)
 
     def given_back(self) -> None:
         """A task was killed that the broker will deliver again."""
@@ -65,8 +83,29 @@ class ColdShutdown:
         count, self._given_back = self._given_back, 0
         if count:
             logger.warning(
-                "Tasks that the cold shutdown killed and that go back to the broker: %s", count
+                "Tasks that the shutdown killed and that go back to the broker: %s", count
             )
+
+
+class SoftShutdown:
+    """Waits for a soft shutdown in place of the worker's own method.
+
+    That one sleeps in a signal handler: no time limit holds, no result is taken, and it sleeps
+    on when nothing runs any more.
+    """
+
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
+        self._sleep = worker.wait_for_soft_shutdown
+
+    def __call__(self) -> None:
+        conf = self._worker.app.conf
+        timeout = conf.worker_soft_shutdown_timeout
+        if timeout <= 0 or conf.worker_enable_soft_shutdown_on_idle:
+            self._sleep()  # It is to wait, whatever there is to wait for.
+        elif worker_state.active_requests:
+            logger.warning("Initiating Soft Shutdown, terminating in %s seconds", timeout)
+            self._worker.pool.wait_softly(timeout)
 
 
 def _run_acknowledgements(hub: Any) -> None:

@@ -26,12 +26,13 @@ from ..errors import ForkServerLost
 from ..process.channel import ChannelClosed
 from ..process.forkserver import Event, Exited, ForkServer, Refused
 from ..process.interrupts import TERMINATING
-from ..process.messages import Done, Progress, Ready, Reply, decode_reply
+from ..process.messages import Attention, Done, Progress, Ready, Reply, decode_reply
 from ..types import LossCause, WorkerState
 from .crew import Crew
 from .dispatcher import Dispatcher
 from .drivers import Driver, PollDriver
 from .elastic import Elastic
+from .endings import give_notice, kill_running
 from .jobs import Job, JobState, tell
 from .losses import LossReporter, describe_exit
 from .memory import MemoryWatch
@@ -189,12 +190,14 @@ class Engine:
     # ── the end ──────────────────────────────────────────────────────────────────────────
 
     def close(self) -> None:
-        """Hand over nothing more."""
-        self._dispatcher.closed = True
-        self.flush()
+        """Hand over nothing more, and tell the tasks that want to know."""
+        with self:
+            self._dispatcher.closed = True
+            self.flush()
+            give_notice(self._crew.workers.values())
 
-    def stop(self, between: Callable[[], None]) -> None:
-        """Wait until what runs has ended and every child has left. Time limits still hold.
+    def drain(self, between: Callable[[], None], until: float = inf) -> PollDriver:
+        """Wait until what runs has ended, or until ``until``. Time limits still hold.
 
         Arguments:
             between: called after each round of the loop, at least twice a second.
@@ -202,9 +205,14 @@ class Engine:
         self.close()
         driver = PollDriver()
         self.attach(driver)
-        while self.running:
-            driver.run_once(0.5)
+        while self.running and (left := until - self._clock()) > 0:
+            driver.run_once(min(0.5, left))
             between()
+        return driver
+
+    def stop(self, between: Callable[[], None]) -> None:
+        """Wait until what runs has ended and every child has left; see :meth:`drain`."""
+        driver = self.drain(between)
         with self:
             self._crew.stop(self._clock())
         while self._crew.leaving_by > self._clock():
@@ -227,12 +235,10 @@ class Engine:
                 self._lose(worker, None, "killed by a cold shutdown", now)
         self._finish(driver)
 
-    def kill_terminated(self) -> None:
-        """Kill the children of running jobs that were told to end and have not."""
+    def kill_running(self, cause: LossCause, *, only_terminated: bool = False) -> None:
+        """Kill the children of running jobs, or of those that were told to end and have not."""
         with self:
-            for worker in self._crew.workers.values():
-                if worker.job is not None and worker.ended_by is LossCause.TERMINATED:
-                    worker.kill(LossCause.TERMINATED)
+            kill_running(self._crew.workers.values(), cause, only_terminated)
 
     def _finish(self, driver: PollDriver) -> None:
         with self:
@@ -305,11 +311,14 @@ class Engine:
         job = worker.job
         if job is None or job.number != reply.job:
             return  # Its outcome was decided before: a limit, a kill.
+        if isinstance(reply, Attention):
+            job.wants_notice = bool(reply.wanted)
+            return worker.give_notice() if self._dispatcher.closed else None
         if isinstance(reply, Progress):
             job.progress = (reply.percent, reply.message)
             tell(job.progressed, *job.progress)
             return
-        self._end(job, worker)
+        worker.drop(job)
         if reply.leaving:
             worker.leaving = worker.leaving or "the task ended its child"
         if reply.rss is not None:
@@ -321,11 +330,6 @@ class Engine:
         else:
             tell(job.failed, reply.failure)
         worker.tasks_failed += job.has_failed
-
-    @staticmethod
-    def _end(job: Job, worker: Worker) -> None:
-        job.state = JobState.ENDED
-        job.worker = worker.job = None
 
     def _soft_limit(self, worker: Worker) -> None:
         worker.soft_at = inf
@@ -339,7 +343,7 @@ class Engine:
         if job is None or worker.job is not job:
             return
         worker.kill(LossCause.TIME_LIMIT)
-        self._end(job, worker)
+        worker.drop(job)
         self._crew.unburden(worker, now)
         self._crew.reconcile(now)
         tell(job.hard_limit_reached, limit)
@@ -382,7 +386,7 @@ class Engine:
     def _lose(self, worker: Worker, exitcode: int | None, status: str, now: float) -> None:
         if (job := worker.job) is None:
             return
-        self._end(job, worker)
+        worker.drop(job)
         loss = self._losses.report(worker, exitcode, status, now)
         self._crew.unburden(worker, now)
         tell(job.lost, loss)

@@ -47,6 +47,8 @@ class Job(ABC):
         self.signalled: int | None = None  # the last signal that was to end it
         #: How far it is, from 0 to 100, and what it does; None while it has not said.
         self.progress: tuple[float, str] | None = None
+        #: The task wants to know when the pool is about to stop.
+        self.wants_notice = False
         #: Set by the job itself when it learns that it has failed.
         self.has_failed = False
 

@@ -8,9 +8,9 @@ from math import inf
 
 from ..process.channel import Channel
 from ..process.forkserver import ForkServer
-from ..process.interrupts import SOFT_LIMIT
+from ..process.interrupts import SOFT_LIMIT, STOP_NOTICE
 from ..types import Limits, LossCause, WorkerState
-from .jobs import Job
+from .jobs import Job, JobState
 
 #: Reasons to leave that are not the pool's.
 EXITED, CHANNEL_CLOSED = "exited", "channel closed"
@@ -81,6 +81,17 @@ class Worker:
     def interrupt(self) -> None:
         """Raise SoftTimeLimitExceeded in its task."""
         self.signal(SOFT_LIMIT)
+
+    def drop(self, job: Job) -> None:
+        """The job has its end, whatever the child still does."""
+        job.state = JobState.ENDED
+        job.worker = self.job = None
+
+    def give_notice(self) -> None:
+        """Tell its task that the pool stops, if it wants to know."""
+        if self.job is not None and self.job.wants_notice:
+            self.job.wants_notice = False
+            self.signal(STOP_NOTICE)
 
     def kill(self, cause: LossCause) -> None:
         """End it and everything it has started, now."""

@@ -17,7 +17,8 @@ from ..types import RemoteFailure
 from .channel import EX_CHANNEL, ChannelClosed, ChildChannel
 from .interrupts import Interrupts
 from .memory import resident
-from .messages import RUN, Done, Failed, Progress, Ready, decode_request, encode
+from .messages import RUN, Attention, Done, Failed, Progress, Ready, decode_request, encode
+from .notices import Notice, set_desk
 from .reporting import Reporter, set_reporter
 
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
@@ -98,6 +99,21 @@ class ChildLoop:
             return False
         return self._channel.offer(encode(Progress(self._job, percent, message)))
 
+    @property
+    def notice(self) -> Notice | None:
+        """What the running task wants to be told."""
+        return self._interrupts.notice
+
+    @notice.setter
+    def notice(self, notice: Notice | None) -> None:
+        self._interrupts.notice = notice
+
+    def ask_for_notice(self, wanted: bool) -> bool:
+        """Tell the pool whether the running task wants to know that it stops."""
+        if not self._job or os.getpid() != self._pid:
+            return True  # Nobody will ever tell; waiting is no use.
+        return self._channel.offer(encode(Attention(self._job, wanted)))
+
     def run(self) -> int:
         """Serve until told to stop; the exit code."""
         exitcode = 1
@@ -105,6 +121,7 @@ class ChildLoop:
         try:
             self._interrupts.install()
             set_reporter(self._reporter)
+            set_desk(self)
             exitcode = self._serve()
         finally:
             if os.getpid() != self._pid:
@@ -140,6 +157,7 @@ class ChildLoop:
             run = decode_request(RUN, job, payload)
             self._job = job
             self._reporter.begin()
+            interrupts.notice = None
             value = self.call(run.target, run.args)  # type: ignore[union-attr]
         except BaseException as exc:  # A task may raise anything.
             interrupts.running = False

@@ -14,14 +14,20 @@ from types import CodeType, FrameType
 from billiard.common import EX_SOFTWARE, REMAP_SIGTERM, TERM_SIGNAL
 from billiard.exceptions import SoftTimeLimitExceeded
 
+from ..errors import WorkerShuttingDown
+from .notices import Notice
+
 #: What the pool sends for a soft time limit, as prefork does.
 SOFT_LIMIT = signal.SIGUSR1
+
+#: What the pool sends to a task that wants to know when the pool stops.
+STOP_NOTICE = signal.SIGUSR2
 
 #: Signals that end the task and its child, running ``finally`` blocks on the way.
 TERMINATING = frozenset({TERM_SIGNAL, signal.SIGHUP, signal.SIGQUIT})
 
 #: Every signal of the pool's, as plain numbers: converting an enum costs, for each task.
-SENT = tuple(int(signum) for signum in (*TERMINATING, SOFT_LIMIT))
+SENT = tuple(int(signum) for signum in (*TERMINATING, SOFT_LIMIT, STOP_NOTICE))
 
 
 class Interrupts:
@@ -36,6 +42,7 @@ class Interrupts:
         self.running = False  # a task is running; kept by the caller
         self.replying = False  # a reply is on its way; kept by the caller
         self.terminated_by: int | None = None
+        self.notice: Notice | None = None  # that the pool stops; while the task wants one
         self._callers = callers
 
     def install(self) -> None:
@@ -45,6 +52,8 @@ class Interrupts:
         if REMAP_SIGTERM:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(SOFT_LIMIT, self._on_soft_limit)
+        if signal.getsignal(STOP_NOTICE) is signal.SIG_DFL:  # Celery's debugger may have it.
+            signal.signal(STOP_NOTICE, self._on_stop_notice)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the pool.
 
     def let_in(self) -> None:
@@ -67,3 +76,12 @@ class Interrupts:
     def _on_soft_limit(self, signum: int, frame: FrameType | None) -> None:
         if self.running and (frame is None or frame.f_code not in self._callers):
             raise SoftTimeLimitExceeded
+
+    def _on_stop_notice(self, signum: int, frame: FrameType | None) -> None:
+        notice = self.notice
+        if notice is None or not self.running:
+            return
+        notice.given = True
+        if notice.interrupt and (frame is None or frame.f_code not in self._callers):
+            notice.interrupt = False
+            raise WorkerShuttingDown("the worker stops")

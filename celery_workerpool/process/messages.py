@@ -10,6 +10,7 @@ because a task's objects must not run code in the pool's process.
       | <------------- Ready(pid) ---- |
       | -- Run(job, target, args) ---> |
       | <--- Progress(job, percent) -- |    as often as the task likes, within reason
+      | <---- Attention(job, wanted) - |    whether the task wants to know when the pool stops
       | <------ Done(job, value) ----- |    or Failed(job, failure)
       | -- Stop() -------------------> |    or end of file: the pool is gone
 """
@@ -28,7 +29,7 @@ from ..types import RemoteFailure
 
 HEADER = struct.Struct("!BQQ")
 
-BOOT, RUN, STOP, READY, DONE, FAILED, PROGRESS = range(1, 8)
+BOOT, RUN, STOP, READY, DONE, FAILED, PROGRESS, ATTENTION = range(1, 9)
 
 
 class Boot(NamedTuple):
@@ -82,8 +83,15 @@ class Progress(NamedTuple):
     message: str
 
 
+class Attention(NamedTuple):
+    """The task wants to be signalled when the pool is about to stop, or does no more."""
+
+    job: int
+    wanted: bool
+
+
 Request = Boot | Run | Stop
-Reply = Ready | Done | Failed | Progress
+Reply = Ready | Done | Failed | Progress | Attention
 
 
 def encode(message: Request | Reply) -> bytes:
@@ -106,6 +114,8 @@ def encode(message: Request | Reply) -> bytes:
         case Progress(job, percent, text):
             said = (percent, text)
             return _frame(PROGRESS, job, pickle.dumps(said, pickle.HIGHEST_PROTOCOL))
+        case Attention(job, wanted):
+            return _frame(ATTENTION, job, pickle.dumps((wanted,), pickle.HIGHEST_PROTOCOL))
         case Boot(payload):
             return _frame(BOOT, 0, payload)
         case Stop():
@@ -132,6 +142,8 @@ def decode_reply(tag: int, job: int, payload: bytes) -> Reply:
         if tag == FAILED:
             *failure, rss, leaving = fields
             return Failed(job, RemoteFailure(*failure), rss, leaving)
+        if tag == ATTENTION:
+            return Attention(job, *fields)
         return Progress(job, *fields) if tag == PROGRESS else Ready(*fields)
     except Exception as exc:  # A broken reply may raise anything; it must not hurt the pool.
         return Failed(job, _not_plain(exc))

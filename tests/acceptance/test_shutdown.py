@@ -133,10 +133,10 @@ def test_a_cold_shutdown_ends_what_runs_and_loses_nothing(
         for result in (early, stubborn):
             assert result.state == states.FAILURE
             assert "cold shutdown" in str(result.result)
-            lost = f"[{result.id}] was killed by the cold shutdown and will not run again"
+            lost = f"[{result.id}] was killed by the shutdown and will not run again"
             assert worker.log.count(lost) == 1
         assert not late.ready()
-        returned = "Tasks that the cold shutdown killed and that go back to the broker: 1\n"
+        returned = "Tasks that the shutdown killed and that go back to the broker: 1\n"
         assert worker.log.count(returned) == 1
 
         trace.open_gate()
@@ -203,3 +203,72 @@ def test_an_idle_worker_ends_at_once(make_worker: Workers, signum: int) -> None:
         assert worker.send("add", 1, 2).get(timeout=30) == 3
         wait_until(lambda: not worker.inspect("active"), "the worker has nothing to do")
         assert worker.stop(signum, timeout=20.0) == 0
+
+
+def test_a_soft_shutdown_keeps_time_limits_and_ends_with_the_last_task(
+    make_worker: Workers, trace: Trace
+) -> None:
+    conf = {"worker_soft_shutdown_timeout": 500}
+    with make_worker(conf=conf) as worker:
+        limited = worker.send("trace_and_wait", trace.path, "limited", "never", time_limit=3)
+        quick = worker.send("trace_and_wait", trace.path, "quick", trace.gate)
+        trace.wait_for("limited", "quick")
+        waiting = worker.send("append", trace.path, "waiting")
+        wait_until(lambda: len(worker.inspect("reserved")) == 1, "a task waits in the worker")
+        worker.signal(signal.SIGQUIT)
+        worker.wait_for_log("Initiating Soft Shutdown, terminating in 500 seconds")
+        trace.open_gate()
+        assert worker.wait() == COLD_EXIT
+        assert quick.state == states.SUCCESS
+        assert "TimeLimitExceeded" in repr(limited.get(timeout=5, propagate=False))
+        assert sorted(trace.lines()) == ["limited", "quick"]
+        worker.start()
+        waiting.get(timeout=30)
+
+
+def test_a_warm_shutdown_ends_in_time(make_worker: Workers, trace: Trace) -> None:
+    """Tasks that want to know are told first; what has not ended then is killed."""
+    conf = {"workerpool_shutdown_timeout": 1.0}
+    with make_worker(concurrency=4, conf=conf) as worker:
+        early = worker.send("trace_and_wait", trace.path, "early", trace.gate)
+        late = worker.send("trace_and_wait_late", trace.path, "late", trace.gate)
+        saved = worker.send("endings.save_at_shutdown", trace.path, "saved")
+        again = worker.send("endings.retry_at_shutdown", trace.path, "again", trace.gate)
+        trace.wait_for("early", "late", "saved", "again")
+
+        assert worker.stop() == 0
+        assert "workerpool_shutdown_timeout is over" in worker.log
+        assert saved.get(timeout=5) == "saved"
+        assert early.state == states.FAILURE
+        assert "shutdown that could wait no longer" in str(early.result)
+        assert f"[{early.id}] was killed by the shutdown and will not run again" in worker.log
+        assert not late.ready()
+        assert not again.ready()
+
+        trace.open_gate()
+        worker.start()
+        assert late.get(timeout=30) == "late"
+        assert again.get(timeout=30) == "again"
+        assert sorted(trace.lines()) == ["again", "again", "early", "late", "late", "saved"]
+
+
+def test_what_waits_in_a_worker_that_stops_goes_to_others_at_once(
+    make_worker: Workers, trace: Trace
+) -> None:
+    first = make_worker(concurrency=1)
+    shared = ("task_default_queue", "control_exchange", "event_exchange")
+    with first:
+        running = first.send("trace_and_wait", trace.path, "running", trace.gate)
+        trace.wait_for("running")
+        waiting = [first.send("append", trace.path, f"waiting {i}") for i in range(3)]
+        wait_until(lambda: len(first.inspect("reserved")) == 3, "three tasks wait in the worker")
+        conf = {name: first.conf[name] for name in shared}
+        with make_worker(concurrency=1, conf=conf):
+            first.signal(signal.SIGTERM)
+            for result in waiting:
+                result.get(timeout=20)
+            assert first.is_running, "its task still runs"
+            assert trace.lines() == ["running", "waiting 0", "waiting 1", "waiting 2"]
+            trace.open_gate()
+            assert first.wait() == 0
+        assert running.get(timeout=5) == "running"

@@ -14,7 +14,7 @@ from celery.worker import state as worker_state
 from celery.worker.request import Request
 
 from celery_workerpool.adapter.handle import TaskHandle, bare_call, seconds
-from celery_workerpool.adapter.shutdown import ColdShutdown
+from celery_workerpool.adapter.shutdown import HardShutdown
 from celery_workerpool.errors import InvalidTaskError
 from celery_workerpool.metrics import Ledger
 from celery_workerpool.types import Limits, Loss, LossCause, RemoteFailure
@@ -92,7 +92,7 @@ def make_handle(
     default: Limits | None = None,
     engine: Any = None,
     ledger: Ledger | None = None,
-    cold: ColdShutdown | None = None,
+    cold: HardShutdown | None = None,
     quarantine: Any = None,
 ) -> TaskHandle:
     return TaskHandle(
@@ -104,7 +104,7 @@ def make_handle(
         hard,
         default or Limits(),
         ledger or Ledger(),
-        cold or ColdShutdown(),
+        cold or HardShutdown(),
         quarantine or NoQuarantine(),
     )
 
@@ -297,8 +297,8 @@ def test_a_cold_shutdown_ends_what_will_not_run_again(
 @pytest.mark.parametrize(
     ("acks_late", "revoked", "lines"),
     [
-        (False, False, ["Task shop.add[task-1] was killed by the cold shutdown and will not run"]),
-        (True, False, ["Tasks that the cold shutdown killed and that go back to the broker: 1"]),
+        (False, False, ["Task shop.add[task-1] was killed by the shutdown and will not run"]),
+        (True, False, ["Tasks that the shutdown killed and that go back to the broker: 1"]),
         (False, True, []),
         (True, True, []),
     ],
@@ -314,7 +314,7 @@ def test_a_cold_shutdown_says_what_becomes_of_a_task(
     monkeypatch.setattr(worker_state, "should_terminate", True)
     task = SimpleNamespace(soft_time_limit=None, time_limit=None, acks_late=acks_late)
     request = FakeRequest(task=task, _already_revoked=revoked)
-    cold = ColdShutdown()
+    cold = HardShutdown()
     handle = for_request(
         request,
         target=fast_trace_task,

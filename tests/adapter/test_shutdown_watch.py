@@ -35,7 +35,7 @@ def test_no_timer_fires_while_the_interrupted_code_sends_events() -> None:
     hub, events, dispatcher = Hub(), EventSender(), Dispatcher()
     events.connected(dispatcher)
     with World() as world:
-        watch = ShutdownWatch(world.engine, 5.0, hub, events)
+        watch = ShutdownWatch(world.engine, 5.0, None, hub, events)
         with dispatcher.mutex:
             watch()
         assert hub.fired == 0

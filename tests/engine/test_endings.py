@@ -212,7 +212,7 @@ def test_what_was_terminated_and_does_not_end_can_be_killed() -> None:
     with World(children=2) as world:
         stubborn, other = world.submit(), world.submit()
         world.engine.terminate(stubborn, TERM)
-        world.engine.kill_terminated()
+        world.engine.kill_running(LossCause.TERMINATED, only_terminated=True)
         world.turn()
         assert stubborn.loss.cause is LossCause.TERMINATED
         assert other.state is JobState.RUNNING

@@ -13,6 +13,8 @@ from typing import Any
 from celery import shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 
+from celery_workerpool import WorkerShuttingDown, shutdown_notice
+
 #: Seconds; longer than any test waits. A task that is told to stay is ended by somebody else.
 FOREVER = 600.0
 
@@ -145,3 +147,28 @@ def crash_at(path: str, name: str, gate: str) -> None:
     while not Path(gate).exists():
         time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@shared_task
+def save_at_shutdown(path: str, name: str) -> str:
+    """Work until the worker stops, then save what there is."""
+    try:
+        with shutdown_notice():
+            leave(path, name)
+            time.sleep(FOREVER)
+    except WorkerShuttingDown:
+        return name
+    return "never"
+
+
+@shared_task(bind=True)
+def retry_at_shutdown(self: Any, path: str, name: str, gate: str) -> str:
+    """Work until the file exists; should the worker stop before, another one is to begin anew."""
+    try:
+        with shutdown_notice():
+            leave(path, name)
+            while not Path(gate).exists():
+                time.sleep(0.01)
+    except WorkerShuttingDown:
+        raise self.retry(countdown=0, max_retries=None) from None
+    return name

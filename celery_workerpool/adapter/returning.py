@@ -1,0 +1,82 @@
+"""Gives tasks that have not started back to the broker, so that another worker takes them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+from queue import Empty
+from typing import Any
+
+from celery.worker import state as worker_state
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import loads
+
+logger = logging.getLogger(__name__)
+
+
+def give_back(requests: Iterable[Any]) -> int:
+    """Return the messages of these requests, the one to start first before the others; how many.
+
+    The caller takes no more from the queues, or some may come right back. What the broker does
+    not take now stays unacknowledged: it is delivered again when the connection closes.
+    """
+    wanted = [request for request in requests if not request.acknowledged]
+    for request in wanted:
+        worker_state.task_ready(request)
+    try:
+        if wanted and hasattr(qos := _qos(wanted[0]), "restore_by_tag"):
+            _put_in_front(qos, [request.message.delivery_tag for request in wanted])
+            for request in wanted:
+                qos.ack(request.message.delivery_tag)  # kombu's books.
+                request.message._state = "REQUEUED"
+                _note(request)
+        else:
+            for request in wanted:
+                # Not by the request: that leaves it to the loop, in any order.
+                request.message.reject(requeue=True)
+                _note(request)
+    except Exception as exc:  # A broken connection. It tells the consumer by itself.
+        logger.warning("cannot give waiting tasks back to the broker: %r", exc)
+        return 0
+    return len(wanted)
+
+
+def finish_poll(channel: Any) -> None:
+    """Take what kombu has asked Redis for and not read, up to a second long.
+
+    Redis gives a message to whoever has asked first; one that is given back would go to that
+    request, and lie there. Its consumer is cancelled, so kombu gives back what comes.
+    """
+    if getattr(channel, "_in_poll", None):
+        with suppress(Empty):
+            channel._brpop_read()
+
+
+def _qos(request: Any) -> Any:
+    return getattr(request.message.channel, "qos", None)
+
+
+def _put_in_front(qos: Any, tags: list[str]) -> None:
+    """All at once, as another worker may take the first that it sees.
+
+    Rejected messages would go to the end of Redis' queue, one by one.
+    """
+    tags = list(reversed(tags))  # What is put back last is fetched first.
+
+    def transaction(pipe: Any) -> None:
+        stored = pipe.hmget(qos.unacked_key, tags)
+        pipe.multi()
+        for tag, text in zip(tags, stored, strict=True):
+            qos._remove_from_indices(tag, pipe)
+            if text:
+                payload, exchange, routing_key = loads(bytes_to_str(text))  # type: ignore[no-untyped-call]
+                qos.channel._do_restore_message(payload, exchange, routing_key, pipe)
+
+    with qos.channel.conn_or_acquire() as client:
+        client.transaction(transaction, qos.unacked_key)
+
+
+def _note(request: Any) -> None:
+    request.acknowledged = True
+    request.send_event("task-rejected", requeue=True)

@@ -6,10 +6,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .errors import (
+    DependencyFailedError,
     EmbeddedError,
     InvalidTaskError,
     ManagerClosed,
     MemoryLimitExceeded,
+    NoDependencyStore,
     PoisonTaskError,
     QueueFullError,
     SettingsError,
@@ -25,13 +27,15 @@ from .types import TaskPriority, TaskStatus, WorkerState, WorkerTaskType
 if TYPE_CHECKING:
     from .adapter.prefork import WorkerPool
     from .handlers import TaskContext, handler
-    from .manager import WorkerManager, create_worker_manager
+    from .manager import TaskSpec, WorkerManager, create_worker_manager
 
 __all__ = [
+    "DependencyFailedError",
     "EmbeddedError",
     "InvalidTaskError",
     "ManagerClosed",
     "MemoryLimitExceeded",
+    "NoDependencyStore",
     "PoisonTaskError",
     "QueueFullError",
     "SettingsError",
@@ -39,6 +43,7 @@ __all__ = [
     "TaskContext",
     "TaskDataError",
     "TaskPriority",
+    "TaskSpec",
     "TaskStatus",
     "WorkerManager",
     "WorkerPool",
@@ -58,6 +63,7 @@ __version__ = "0.1.0"
 #: Imported when asked for: a client that only names a priority needs no worker and no facade.
 _LAZY = {
     "TaskContext": ".handlers",
+    "TaskSpec": ".manager",
     "WorkerManager": ".manager",
     "WorkerPool": ".adapter.prefork",
     "create_worker_manager": ".manager",

@@ -18,9 +18,11 @@ from celery.exceptions import Ignore, Retry
 
 from . import handlers
 from .errors import InvalidTaskError, SettingsError, TaskCancelled, TaskDataError
+from .policy import graph
 from .policy.retry import RetryPolicy
 from .process.reporting import report_progress
 from .settings import Settings
+from .stored import SuccessfulResults
 
 #: The name of the task.
 TASK = "celery_workerpool.run"
@@ -132,6 +134,7 @@ def run(self: Any, task_type: str, payload: Any) -> Any:
         task_id=self.request.id or "",
         attempt=self.request.retries + 1,
         metadata=order.metadata,
+        dependency_results=_dependency_results(self),
         files=handlers.Files.within(settings.file_roots),
         modules=settings.custom_modules,
         report=report_progress,
@@ -149,6 +152,14 @@ def run(self: Any, task_type: str, payload: Any) -> Any:
         )
         _leave_expiry_to_workers(again)
         raise Retry(exc=exc, when=decision.wait, sig=again) from exc
+
+
+def _dependency_results(task: Any) -> SuccessfulResults:
+    waited_for = graph.Dependencies.of_headers(
+        task.request.id or "",
+        {name: task.request.get(name) for name in (graph.HEADER, graph.ON_FAILURE_HEADER)},
+    )
+    return SuccessfulResults(task.backend, waited_for.ids)
 
 
 def _leave_expiry_to_workers(signature: Any) -> None:

@@ -2,7 +2,7 @@
 
     manager
     cli, embedded
-    adapter, gate, handlers, tasks
+    adapter, gate, handlers, stored, tasks
     engine
     process, events, metrics
     policy
@@ -35,6 +35,7 @@ HEIGHTS = {
     "adapter": 4,
     "gate": 4,
     "handlers": 4,
+    "stored": 4,
     "tasks": 4,
     "cli": 5,
     "embedded": 5,

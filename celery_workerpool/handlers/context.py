@@ -31,7 +31,8 @@ class TaskContext:
     attempt: int = 1
     #: What the submitter gave as ``metadata``.
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    #: The result of each task in ``dependencies``, by its id.
+    #: The result of each task in ``dependencies`` that has succeeded, by its id; fetched in one
+    #: round trip when it is first looked at.
     dependency_results: Mapping[str, Any] = field(default_factory=dict)
     #: Every file that a handler opens goes through it.
     files: Files = field(default_factory=Files)

@@ -10,9 +10,10 @@ from ..embedded.app import WORKER_SETTINGS, make_app
 from ..errors import SettingsError
 from . import connections
 from .aio import WorkerManager
+from .options import TaskSpec
 from .settings import ManagerSettings
 
-__all__ = ["ManagerSettings", "WorkerManager", "create_worker_manager"]
+__all__ = ["ManagerSettings", "TaskSpec", "WorkerManager", "create_worker_manager"]
 
 #: What concerns the workers alone; a deployment's own have Celery's configuration.
 _OF_WORKERS = frozenset(WORKER_SETTINGS) - {"enable_debug_logging"}

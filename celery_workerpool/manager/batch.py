@@ -76,19 +76,22 @@ class Template:
     def body_with(self, args: tuple[Any, ...]) -> Any:
         return (args, *self.body[1:])
 
-    def headers_of(self, task_id: str, argsrepr: str) -> dict[str, Any]:
-        """Those in which a copy differs."""
-        changed = {"id": task_id, "argsrepr": argsrepr}
-        return {**changed, "root_id": task_id} if self.own_root else changed
+    def varying(self, headers: Mapping[str, Any]) -> dict[str, Any]:
+        """The headers in which a copy differs."""
+        return {**headers, "root_id": headers["id"]} if self.own_root else {**headers}
 
 
 class Publisher(Protocol):
     """Sends copies."""
 
     def publish(
-        self, template: Template, task_id: str, args: tuple[Any, ...], argsrepr: str
+        self, template: Template, args: tuple[Any, ...], headers: Mapping[str, Any]
     ) -> None:
         """Send one, now or later.
+
+        Arguments:
+            headers: its own, among them ``id``. None that only some of the copies have may be
+                one of the template's.
 
         Raises:
             EncodeError: the arguments cannot be serialised.
@@ -129,10 +132,10 @@ class Copies:
         self._producer = producer
 
     def publish(
-        self, template: Template, task_id: str, args: tuple[Any, ...], argsrepr: str
+        self, template: Template, args: tuple[Any, ...], headers: Mapping[str, Any]
     ) -> None:
-        headers = {**template.headers, **template.headers_of(task_id, argsrepr)}
-        options = {**template.options, "correlation_id": task_id, "headers": headers}
+        merged = {**template.headers, **template.varying(headers)}
+        options = {**template.options, "correlation_id": headers["id"], "headers": merged}
         self._producer.publish(template.body_with(args), **options)
 
 
@@ -147,7 +150,7 @@ class Frames:
         self._pending_bytes = 0
 
     def publish(
-        self, template: Template, task_id: str, args: tuple[Any, ...], argsrepr: str
+        self, template: Template, args: tuple[Any, ...], headers: Mapping[str, Any]
     ) -> None:
         known = self._encoders.get(id(template))
         if known is None:
@@ -155,7 +158,7 @@ class Frames:
                 self._producer.maybe_declare(entity)
             known = template, Encoder(template, self._channel)
             self._encoders[id(template)] = known
-        for frame in known[1].frames(task_id, args, argsrepr):
+        for frame in known[1].frames(args, headers):
             self._pending.append(frame)
             self._pending_bytes += len(frame)
         if self._pending_bytes >= PIECE:
@@ -193,10 +196,8 @@ class Encoder:
         exchange = getattr(options["exchange"], "name", options["exchange"])
         address = (0, exchange or "", options["routing_key"] or "", False, False)
         self._method = self._frame(1, pack(">HH", *Basic.Publish) + dumps("Bssbb", address))
-        self._varying = set(template.headers_of("", "")) | {"compression"}
-        constant = {
-            name: value for name, value in template.headers.items() if name not in self._varying
-        }
+        varying = {"id", "root_id", "argsrepr"} if template.own_root else {"id", "argsrepr"}
+        constant = {name: value for name, value in template.headers.items() if name not in varying}
         self._constant_headers = _table(constant)
         self._properties = {
             name: value
@@ -205,22 +206,22 @@ class Encoder:
         }
         self._properties["delivery_mode"] = _delivery_mode(options["delivery_mode"])
 
-    def frames(self, task_id: str, args: tuple[Any, ...], argsrepr: str) -> list[bytes]:
+    def frames(self, args: tuple[Any, ...], headers: Mapping[str, Any]) -> list[bytes]:
         """Those of one message."""
         body = self._template.body_with(args)
         content_type, encoding, data = _serialise(body, serializer=self._serializer)
-        headers = self._template.headers_of(task_id, argsrepr)
+        varying = self._template.varying(headers)
         if isinstance(data, str):
             data = data.encode(encoding)
         if self._compressor:
-            data, headers["compression"] = _compress(data, self._compressor)
+            data, varying["compression"] = _compress(data, self._compressor)
         properties = {
             **self._properties,
             "content_type": content_type,
             "content_encoding": encoding,
-            "correlation_id": task_id,
+            "correlation_id": headers["id"],
         }
-        table = self._constant_headers + _table(headers)
+        table = self._constant_headers + _table(varying)
         header = pack(">HHQ", Basic.Publish[0], 0, len(data)) + _properties(properties, table)
         room = self._room
         return [

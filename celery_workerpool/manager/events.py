@@ -48,6 +48,14 @@ class TaskAssigned(TaskEvent):
     """A child was given it."""
 
 
+class TaskBlocked(TaskEvent):
+    """It waits for other tasks: ``task.blocked_by``; ``worker`` is None."""
+
+
+class TaskReleased(TaskEvent):
+    """What it waited for is done."""
+
+
 class TaskProgress(TaskEvent):
     """It said how far it is: ``task.progress``, ``task.message``."""
 
@@ -174,7 +182,8 @@ class EventsDropped(ManagerEvent):
 
 _KINDS: tuple[type[ManagerEvent], ...] = (
     *(TaskSubmitted, TaskAssigned, TaskProgress, TaskRetried, TaskCompleted, TaskFailed),
-    *(TaskTimeout, TaskCancelled, WorkerCreated, WorkerTerminated, WorkerExited, WorkerError),
+    *(TaskTimeout, TaskCancelled, TaskBlocked, TaskReleased),
+    *(WorkerCreated, WorkerTerminated, WorkerExited, WorkerError),
     *(WorkerHeartbeat, Error, MetricsUpdated, ScaledUp, ScaledDown, Backpressure, EventsDropped),
 )
 
@@ -214,6 +223,9 @@ def of_task(
         return None  # Its start was heard of late.
     if task.finished:
         return _ENDS[task.status.name](timestamp, task, worker)
+    if bool(task.blocked_by) != bool(before.blocked_by):
+        kind = TaskBlocked if task.blocked_by else TaskReleased
+        return kind(timestamp, task, worker)
     if task.started_at != before.started_at:
         return TaskAssigned(timestamp, task, worker)
     if (task.progress, task.message) != (before.progress, before.message):

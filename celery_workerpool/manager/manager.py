@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -16,9 +16,10 @@ from . import events
 from .follower import Callback
 from .life import Life, Open
 from .listeners import Listener, known
+from .options import TaskOptions, TaskSpec, in_order
 from .questions import Metrics, NodeHealth, WorkerStatus, add_up, health, workers
 from .records import Task, cancelled, elsewhere
-from .sending import Submission, TaskOptions
+from .sending import Submission
 from .track import track
 
 L = TypeVar("L", bound=Listener)
@@ -68,15 +69,20 @@ class Manager(Life):
 
     def submit_many(
         self,
-        tasks: Iterable[tuple[WorkerTaskType | str, Any]],
+        tasks: Iterable[tuple[WorkerTaskType | str, Any] | TaskSpec],
         callback: Callback | None = None,
         **options: Any,
     ) -> list[str]:
-        """Send tasks over one connection, each ``(type, payload)``; their ids in that order.
+        """Send tasks over one connection; their ids in that order.
 
-        All are checked before the first is sent; ``options`` are the same for all. They go in few
-        large pieces (on Redis in one), several times faster than one by one. When this returns
-        the broker has them.
+        All are checked before the first is sent. They go in few large pieces (on Redis in one),
+        several times faster than one by one. When this returns the broker has them.
+
+        Arguments:
+            tasks: each ``(type, payload)``, or a
+                :class:`~celery_workerpool.manager.options.TaskSpec`, which may have options of its
+                own.
+            callback, options: for all, as of :meth:`submit_task`.
 
         Raises:
             InvalidTaskError, QueueFullError, ManagerClosed: as :meth:`submit_task`; none was sent.
@@ -84,11 +90,43 @@ class Manager(Life):
                 followed; some may have been sent.
         """
         opened = self._open()
-        sender = opened.sender
         if options.get("task_id") is not None:
             raise InvalidTaskError("task_id", options["task_id"], "no id, as there are many tasks")
-        made = TaskOptions.of(options)
-        submissions = sender.prepare_many(tasks, made)
+        specs = [task if isinstance(task, TaskSpec) else TaskSpec(*task) for task in tasks]
+        for spec in specs:
+            if spec.after:
+                raise InvalidTaskError("after", spec.after, "nothing, but in submit_graph")
+        submissions = opened.sender.prepare_many(specs, options)
+        return self._submit_all(opened, submissions, callback)
+
+    def submit_graph(
+        self, tasks: Mapping[str, TaskSpec], callback: Callback | None = None, **options: Any
+    ) -> dict[str, str]:
+        """Send tasks that wait for each other, ``after=[names]``; their ids by name.
+
+        All are checked before the first is sent, and go as with :meth:`submit_many`.
+
+        Raises:
+            InvalidTaskError: as :meth:`submit_many`; also for a name that is not in the graph,
+                and for a cycle, which is named.
+        """
+        opened = self._open()
+        if options.get("task_id") is not None:
+            raise InvalidTaskError("task_id", options["task_id"], "no id, as there are many tasks")
+        order = in_order({name: spec.after for name, spec in tasks.items()})
+        made = opened.sender.prepare_many((tasks[name] for name in order), options)
+        ids = {name: task.task_id for name, task in zip(order, made, strict=True)}
+        linked = [
+            task.after(ids[other] for other in tasks[name].after)
+            for name, task in zip(order, made, strict=True)
+        ]
+        self._submit_all(opened, linked, callback)
+        return {name: ids[name] for name in tasks}
+
+    def _submit_all(
+        self, opened: Open, submissions: list[Submission], callback: Callback | None
+    ) -> list[str]:
+        sender = opened.sender
         for submission in submissions:
             sender.check_encoding(submission)
         records = self._admit(submissions, callback)
@@ -123,6 +161,7 @@ class Manager(Life):
         return self._submit(opened, opened.sender.again(submission), callback)
 
     def _submit(self, opened: Open, submission: Submission, callback: Callback | None) -> str:
+        self._tracker.check_cycle(submission)
         (record,) = self._admit([submission], callback)
         try:
             self._send(opened.sender.send, submission, record)

@@ -36,6 +36,8 @@ class Task:
     error: str | None = None  # of the latest attempt that failed
     metadata: Mapping[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    dependencies: tuple[str, ...] = ()  # tasks that it waits or waited for
+    blocked_by: tuple[str, ...] = ()  # some of those that it waits for now, at most 20
 
     @property
     def finished(self) -> bool:
@@ -72,6 +74,10 @@ def after(task: Task, event: Mapping[str, Any]) -> Task:
             started = replace(task, status=TaskStatus.RUNNING, worker=host, started_at=when)
             attempts = max(1, task.attempts)
             return replace(started, attempts=attempts, progress=None, message="")
+        case "workerpool-task-blocked":
+            return replace(task, blocked_by=tuple(event["waits_for"]))
+        case "workerpool-task-released":
+            return replace(task, blocked_by=())
         case "workerpool-task-progress":
             return replace(task, progress=event["progress"], message=event["message"])
         case "task-succeeded":
@@ -89,14 +95,16 @@ def cancelled(task: Task, when: float | None, error: str = "cancelled") -> Task:
     """The task ended before it had a result, because somebody wanted it to, or it had expired."""
     if task.finished:
         return task
-    return replace(task, status=TaskStatus.CANCELLED, completed_at=when, error=error)
+    ended = replace(task, status=TaskStatus.CANCELLED, completed_at=when, error=error)
+    return replace(ended, blocked_by=())
 
 
 def lost(task: Task, when: float, error: str) -> Task:
     """Whatever was to run it is gone."""
     if task.finished:
         return task
-    return replace(task, status=TaskStatus.FAILED, completed_at=when, error=error)
+    ended = replace(task, status=TaskStatus.FAILED, completed_at=when, error=error)
+    return replace(ended, blocked_by=())
 
 
 def from_stored(task: Task, meta: Mapping[str, Any]) -> Task:
@@ -137,7 +145,8 @@ def elsewhere(task_id: str, meta: Mapping[str, Any]) -> Task | None:
 def _received(task: Task, retries: int, host: str | None) -> Task:
     if retries + 1 < task.attempts:
         return task
-    return replace(task, status=TaskStatus.ASSIGNED, worker=host, attempts=retries + 1)
+    assigned = replace(task, status=TaskStatus.ASSIGNED, worker=host, attempts=retries + 1)
+    return replace(assigned, blocked_by=())
 
 
 def _retried(task: Task, error: str | None) -> Task:
@@ -165,7 +174,8 @@ def _ended(task: Task, status: TaskStatus, when: float | None, host: str | None)
     if when is not None and task.started_at is not None:
         # A child may have stored its end before the main process has told of its start.
         when = max(when, task.started_at)
-    return replace(task, status=status, completed_at=when, attempts=attempts, worker=worker)
+    ended = replace(task, status=status, completed_at=when, attempts=attempts, worker=worker)
+    return replace(ended, blocked_by=())
 
 
 def _start_heard_late(task: Task, when: float) -> Task:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from celery.backends.base import DisabledBackend, KeyValueStoreBackend
+from celery.backends.base import DisabledBackend
 from celery.backends.rpc import RPCBackend
 
 from ..errors import SettingsError
+from ..stored import get_many
 
 
 class Results:
@@ -34,16 +35,7 @@ class Results:
 
     def get_many(self, task_ids: Collection[str]) -> dict[str, Mapping[str, Any]]:
         """Of those tasks of which something is stored, in one round trip where that goes."""
-        if isinstance(self._backend, KeyValueStoreBackend):
-            stored = self._backend.mget([self._backend.get_key_for_task(i) for i in task_ids])
-            if isinstance(stored, list | tuple):
-                return {
-                    task_id: self._backend.decode_result(value)
-                    for task_id, value in zip(task_ids, stored, strict=True)
-                    if value
-                }
-        found = {task_id: self.get(task_id) for task_id in task_ids}
-        return {task_id: meta for task_id, meta in found.items() if meta["status"] != "PENDING"}
+        return get_many(self._backend, list(task_ids))
 
     def store_revoked(self, task_id: str, reason: str = "cancelled") -> None:
         """Store that it was cancelled, or why else it ended without having run."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -19,20 +17,26 @@ from kombu.exceptions import EncodeError
 
 from .. import handlers
 from .. import tasks as run_task
-from ..errors import InvalidTaskError, SettingsError
+from ..errors import InvalidTaskError, NoDependencyStore, SettingsError
+from ..gate.opening import open_store
 from ..policy import priority as priorities
+from ..policy.graph import Dependencies
 from ..settings import Settings
 from ..tasks import HEADER, TASK, Order
 from ..types import TaskPriority, WorkerTaskType
 from . import batch as batches
+from . import options as checked
+from .options import TaskOptions, TaskSpec
 from .records import Task
 from .settings import ManagerSettings
 
 #: Seconds that a task may take to clean up when its time limit has come, before its child is
 #: killed.
 GRACE = 1.0
-#: Bytes of metadata, as JSON.
-MAX_METADATA = 65536
+
+
+#: What most tasks wait for.
+NOTHING = Dependencies()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +53,11 @@ class Submission:
     countdown: float | None = None
     eta: datetime | None = None
     expires: float | datetime | None = None
+    waits_for: Dependencies = NOTHING
 
     @property
     def kind(self) -> object:
-        """The same for tasks whose messages differ in id and payload only."""
+        """The same for tasks whose messages differ in id, payload and dependencies only."""
         options = (self.priority, self.timeout, self.queue, self.countdown, self.eta, self.expires)
         return (self.type, id(self.order), *options)
 
@@ -66,6 +71,19 @@ class Submission:
             return None
         return submitted_at + self.expires
 
+    def after(self, ids: Iterable[str]) -> Submission:
+        """The same, waiting for these as well.
+
+        Raises:
+            InvalidTaskError: it would wait for itself.
+        """
+        found = self.waits_for
+        all_ids = (*found.ids, *ids)
+        return replace(
+            self,
+            waits_for=Dependencies.checked(self.task_id, all_ids, found.on_failure, found.timeout),
+        )
+
     def record(self) -> Task:
         return Task(
             id=self.task_id,
@@ -74,36 +92,8 @@ class Submission:
             submitted_at=self.order.submitted_at,
             metadata=self.order.metadata,
             tags=self.order.tags,
+            dependencies=self.waits_for.ids,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class TaskOptions:
-    """What ``submit_task`` takes beside the type and the payload."""
-
-    priority: TaskPriority | str = TaskPriority.NORMAL
-    timeout: float | None = None
-    max_retries: int | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    task_id: str | None = None
-    queue: str | None = None
-    countdown: float | None = None
-    eta: datetime | None = None
-    expires: float | datetime | None = None
-    tags: Iterable[str] = ()
-
-    @classmethod
-    def of(cls, options: Mapping[str, Any]) -> TaskOptions:
-        """From keyword arguments.
-
-        Raises:
-            InvalidTaskError: there is no such option.
-        """
-        known = [item.name for item in fields(cls)]
-        for name, value in options.items():
-            if name not in known:
-                raise InvalidTaskError(name, value, f"an option: {', '.join(known)}")
-        return cls(**options)
 
 
 class Sender:
@@ -116,7 +106,8 @@ class Sender:
         local: the workers are started here, so what they need must be installed here.
 
     Raises:
-        SettingsError: the app does not include :mod:`celery_workerpool.tasks`.
+        SettingsError: the app does not include :mod:`celery_workerpool.tasks`, or its
+            ``workerpool_gate_store`` cannot be used.
     """
 
     def __init__(self, app: Any, settings: ManagerSettings, *, local: bool) -> None:
@@ -134,6 +125,8 @@ class Sender:
         self._files = handlers.Files.within(pool.file_roots)
         self._modules = pool.custom_modules
         handlers.load(pool.handler_modules)
+        #: Where tasks wait for others; None: nowhere.
+        self.store = open_store(app, pool)
 
     def prepare(self, task_type: object, payload: object, options: TaskOptions) -> Submission:
         """Check everything that can be checked before a task is sent.
@@ -141,51 +134,68 @@ class Sender:
         Raises:
             InvalidTaskError: names the option or field, what came and what is expected.
         """
-        (submission,) = self.prepare_many([(task_type, payload)], options)
-        return submission
+        return self._fill(task_type, payload, options.task_id, self._check(options))
 
     def prepare_many(
-        self, tasks: Iterable[tuple[object, object]], options: TaskOptions
+        self, specs: Iterable[TaskSpec], options: Mapping[str, Any]
     ) -> list[Submission]:
-        """The same for many ``(type, payload)`` with the same options."""
-        common = self._check(options)
+        """The same for many; ``options`` are those of all that do not say otherwise."""
+        common = self._check(TaskOptions.of(options))
         made = []
-        for task_type, payload in tasks:
-            kind = handlers.task_type(task_type)
-            handlers.validate(
-                kind, payload, files=self._files, modules=self._modules, libraries=self._local
-            )
-            task_id = options.task_id or str(uuid.uuid4())
-            made.append(Submission(type=kind, payload=payload, task_id=task_id, **common))
+        for spec in specs:
+            own, task_id = common, None
+            if spec.options:
+                merged = TaskOptions.of({**options, **spec.options})
+                own, task_id = self._check(merged), merged.task_id
+            made.append(self._fill(spec.type, spec.payload, task_id, own))
         return made
+
+    def _fill(
+        self, task_type: object, payload: object, task_id: str | None, common: dict[str, Any]
+    ) -> Submission:
+        kind = handlers.task_type(task_type)
+        handlers.validate(
+            kind, payload, files=self._files, modules=self._modules, libraries=self._local
+        )
+        task_id = task_id or str(uuid.uuid4())
+        return Submission(type=kind, payload=payload, task_id=task_id, **common)
 
     def _check(self, options: TaskOptions) -> dict[str, Any]:
         """The fields of a submission that follow from the options."""
         settings = self._settings
-        _text("task_id", options.task_id)
-        timeout = _seconds("timeout", options.timeout, above=0.0) or settings.task_timeout
+        checked.text("task_id", options.task_id)
+        timeout = checked.seconds("timeout", options.timeout, above=0.0) or settings.task_timeout
         if self._longest is not None and timeout + GRACE >= self._longest:
             expected = f"less than the visibility_timeout of the broker ({self._longest:g} s)"
             raise InvalidTaskError("timeout", timeout, f"{expected}, or it would be run twice")
         if options.countdown is not None and options.eta is not None:
             raise InvalidTaskError("eta", options.eta, "none, as there is a countdown")
         order = Order(
-            max_retries=_count("max_retries", options.max_retries, settings.max_retries),
+            max_retries=checked.count("max_retries", options.max_retries, settings.max_retries),
             retry_delay=settings.retry_delay,
             retry_max_delay=settings.retry_max_delay,
-            metadata=_metadata(options.metadata),
-            tags=_texts("tags", options.tags),
+            metadata=checked.metadata(options.metadata),
+            tags=checked.texts("tags", options.tags),
             submitted_at=time.time(),
         )
         return {
-            "priority": _priority(options.priority),
+            "priority": checked.priority(options.priority),
             "timeout": timeout,
             "order": order,
-            "queue": _text("queue", options.queue),
-            "countdown": _seconds("countdown", options.countdown),
-            "eta": _moment("eta", options.eta),
-            "expires": _expiry(options.expires),
+            "queue": checked.text("queue", options.queue),
+            "countdown": checked.seconds("countdown", options.countdown),
+            "eta": checked.moment("eta", options.eta),
+            "expires": checked.expiry(options.expires),
+            "waits_for": self._storable(options.waits_for()),
         }
+
+    def _storable(self, waits_for: Dependencies) -> Dependencies:
+        if waits_for.ids and self.store is None:
+            raise NoDependencyStore(
+                "there is nowhere to keep a task that waits for others: set workerpool_gate_store, "
+                "or keep results in Redis or an SQL database"
+            )
+        return waits_for
 
     def check_encoding(self, submission: Submission) -> None:
         """What :meth:`send` finds out by itself, for when nothing may be sent before.
@@ -221,6 +231,7 @@ class Sender:
             # The workers keep the result. But Celery's client, which is told to ignore it below,
             # does not subscribe to it: on Redis that is a subscription per task, for ever.
             "ignore_result": False,
+            **submission.waits_for.to_headers(),
         }
         if submission.expires_at is not None:
             # Only here: Celery would have RabbitMQ drop the message in time, and nobody would
@@ -276,11 +287,16 @@ class Sender:
         template = templates.get(submission.kind)
         if template is None:
             recorder = batches.Recorder(producer.connection)
-            self.send(submission, recorder)
+            self.send(replace(submission, waits_for=NOTHING), recorder)
             template = templates[submission.kind] = recorder.template()
         args = (submission.type.value, submission.payload)
+        varying = {
+            **submission.waits_for.to_headers(),
+            "id": submission.task_id,
+            "argsrepr": _args_shown(submission),
+        }
         try:
-            publisher.publish(template, submission.task_id, args, _args_shown(submission))
+            publisher.publish(template, args, varying)
         except EncodeError as exc:
             raise _not_encodable(submission, exc) from None
 
@@ -298,77 +314,3 @@ def _args_shown(submission: Submission) -> str:
 def _not_encodable(submission: Submission, exc: EncodeError) -> InvalidTaskError:
     expected = f"data that can be serialised ({exc})"
     return InvalidTaskError("payload", type(submission.payload).__name__, expected)
-
-
-def _priority(value: object) -> TaskPriority:
-    if isinstance(value, TaskPriority):
-        return value
-    if isinstance(value, str) and value.upper() in TaskPriority.__members__:
-        return TaskPriority[value.upper()]
-    expected = f"a TaskPriority: {', '.join(TaskPriority.__members__)}"
-    raise InvalidTaskError("priority", value, expected)
-
-
-def _seconds(option: str, value: object, *, above: float | None = None) -> float | None:
-    if value is None:
-        return None
-    number = value if isinstance(value, int | float) and not isinstance(value, bool) else -1.0
-    if 0 <= number <= sys.float_info.max and number != above:
-        return float(number)
-    bound = "of at least 0" if above is None else f"above {above:g}"
-    raise InvalidTaskError(option, value, f"seconds, as a number {bound}")
-
-
-def _moment(option: str, value: object) -> datetime | None:
-    if value is not None and not isinstance(value, datetime):
-        raise InvalidTaskError(option, value, "a datetime")
-    if value is not None and value.tzinfo is None:
-        raise InvalidTaskError(option, value, "a datetime with a time zone")
-    return value
-
-
-def _expiry(value: object) -> float | datetime | None:
-    if not isinstance(value, datetime):
-        return _seconds("expires", value, above=0.0)
-    moment = _moment("expires", value)
-    if moment is not None and moment <= datetime.now(UTC):
-        raise InvalidTaskError("expires", value, "a time to come")
-    return moment
-
-
-def _count(option: str, value: object, default: int) -> int:
-    if value is None:
-        return default
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InvalidTaskError(option, value, "a whole number of at least 0")
-    return value
-
-
-def _text(option: str, value: object) -> str | None:
-    if value is not None and (not isinstance(value, str) or not value):
-        raise InvalidTaskError(option, value, "text that is not empty")
-    return value
-
-
-def _texts(option: str, value: object) -> tuple[str, ...]:
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise InvalidTaskError(option, value, "a list of text")
-    texts = tuple(value)
-    if not all(isinstance(text, str) for text in texts):
-        raise InvalidTaskError(option, value, "a list of text")
-    return texts
-
-
-def _metadata(value: object) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise InvalidTaskError("metadata", value, "an object with text for keys")
-    # It goes into a header, which brokers encode each in its own way; what is plain is the same
-    # in all, and what is small fits into a frame of RabbitMQ's.
-    try:
-        size = len(json.dumps(value, allow_nan=False)) if value else 0
-    except (TypeError, ValueError):
-        size = sys.maxsize
-    if size > MAX_METADATA:
-        expected = f"data that JSON can hold, of at most {MAX_METADATA} bytes"
-        raise InvalidTaskError("metadata", value, expected)
-    return dict(value)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ..errors import InvalidTaskError, ManagerClosed, QueueFullError
+from ..policy.graph import HEADER, describe_cycle, find_cycle
 from ..types import TaskStatus
 from .records import Task, after
 from .sending import Submission
@@ -60,6 +61,25 @@ class Tracker:
                 if submission.expires_at is not None:
                     self._expiries[task.id] = submission.expires_at
             return tasks
+
+    def check_cycle(self, submission: Submission) -> None:
+        """Whether a task is about to wait for itself, by way of tasks that are open here.
+
+        Raises:
+            InvalidTaskError: it is; names the cycle.
+        """
+        awaited, task_id = submission.waits_for.ids, submission.task_id
+        if not awaited or not any(map(self._submissions.__contains__, awaited)):
+            return
+        with self._changed:
+            waiting = {
+                other: self._submissions[other].waits_for.ids
+                for other in self._open
+                if self._submissions[other].waits_for.ids
+            }
+        cycle = find_cycle({task_id: awaited, **waiting})
+        if cycle:
+            raise InvalidTaskError(HEADER, list(awaited), f"no cycle: {describe_cycle(cycle)}")
 
     def discard(self, task_id: str) -> None:
         """It could not be sent."""

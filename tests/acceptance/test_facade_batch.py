@@ -13,7 +13,8 @@ from celery import Celery, signals
 
 from celery_workerpool import InvalidTaskError
 from celery_workerpool.manager import ManagerSettings, batch, connections
-from celery_workerpool.manager.sending import Sender, TaskOptions
+from celery_workerpool.manager.options import TaskSpec
+from celery_workerpool.manager.sending import Sender
 from tests.support.deployment import CONF
 
 #: A text that RabbitMQ needs three frames for, and characters of more than one byte.
@@ -26,6 +27,8 @@ OPTIONS: list[dict[str, Any]] = [
         "metadata": {"user": "ü", "n": [1, 2.5, None, True, {"deep": 2**40}]},
         "tags": ["a"],
         "expires": datetime(2100, 1, 1, tzinfo=UTC),
+        "dependencies": ["another", "and another"],
+        "on_dependency_failure": "run",
     },
     {"queue": "named", "eta": datetime(2100, 1, 1, tzinfo=UTC)},
 ]
@@ -75,9 +78,7 @@ def test_they_are_the_same(app: Celery, options: dict[str, Any]) -> None:
     if "queue" in options:
         queue = f"{queue}-named"
         options = {**options, "queue": queue}
-    made = sender.prepare_many(
-        (("CUSTOM", payload) for payload in PAYLOADS), TaskOptions.of(options)
-    )
+    made = sender.prepare_many((TaskSpec("CUSTOM", payload) for payload in PAYLOADS), options)
     for submission in made:
         sender.send(submission)
     one_by_one = received(app, queue)
@@ -100,7 +101,7 @@ def test_whoever_looks_at_each_message_sees_each(app: Celery) -> None:
         seen.append(headers["id"])
 
     try:
-        made = sender.prepare_many((("CUSTOM", p) for p in PAYLOADS), TaskOptions())
+        made = sender.prepare_many((TaskSpec("CUSTOM", p) for p in PAYLOADS), {})
         with sender.batch(3) as send:
             for submission in made:
                 send(submission)
@@ -112,7 +113,7 @@ def test_whoever_looks_at_each_message_sees_each(app: Celery) -> None:
 
 def test_a_connection_that_was_lost_before(app: Celery) -> None:
     sender = Sender(app, ManagerSettings(), local=False)
-    made = sender.prepare_many((("CUSTOM", p) for p in PAYLOADS), TaskOptions())
+    made = sender.prepare_many((TaskSpec("CUSTOM", p) for p in PAYLOADS), {})
     sender.send(made[0])  # From now on a connection is kept.
     with app.producer_pool.acquire(block=True) as producer:
         transport = producer.connection.connection
@@ -127,6 +128,6 @@ def test_a_connection_that_was_lost_before(app: Celery) -> None:
 def test_a_queue_that_does_not_exist(app: Celery) -> None:
     sender = Sender(app, ManagerSettings(), local=False)
     app.amqp.queues.create_missing = False
-    (made,) = sender.prepare_many([("CUSTOM", PAYLOADS[0])], TaskOptions(queue="missing"))
+    (made,) = sender.prepare_many([TaskSpec("CUSTOM", PAYLOADS[0])], {"queue": "missing"})
     with pytest.raises(InvalidTaskError, match="queue = 'missing'"), sender.batch(1) as send:
         send(made)

@@ -19,6 +19,7 @@ CONTRACT = {
         f"task_{name}": ("task", "worker")
         for name in (
             *("submitted", "assigned", "progress", "completed", "failed", "timeout", "cancelled"),
+            *("blocked", "released"),
         )
     },
     "task_retried": ("task", "worker", "error"),
@@ -67,6 +68,7 @@ OPEN = Task("t", worker="w1@host", attempts=1, status=TaskStatus.RUNNING, starte
         ({"message": "m"}, events.TaskProgress),
         ({"status": TaskStatus.PENDING, "retries": 1}, events.TaskRetried),
         ({"status": TaskStatus.ASSIGNED}, None),
+        ({"blocked_by": ("a",)}, events.TaskBlocked),
     ],
 )
 def test_of_a_task(change: dict[str, Any], expected: type[events.TaskEvent] | None) -> None:

@@ -13,7 +13,8 @@ from celery import Celery
 
 from celery_workerpool import InvalidTaskError, SettingsError, TaskPriority, WorkerTaskType
 from celery_workerpool.manager import ManagerSettings, connections
-from celery_workerpool.manager.sending import GRACE, Sender, TaskOptions
+from celery_workerpool.manager.options import TaskOptions
+from celery_workerpool.manager.sending import GRACE, Sender
 
 RIGHT = ("CUSTOM", {"function": "m.f", "args": [1]})
 CONF = {

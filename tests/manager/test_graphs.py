@@ -1,0 +1,134 @@
+"""Tasks that wait for others: what is checked before anything is sent."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from celery import Celery
+from hypothesis import given
+from hypothesis import strategies as st
+
+from celery_workerpool import InvalidTaskError, TaskSpec, TaskStatus
+from celery_workerpool.errors import NoDependencyStore
+from celery_workerpool.manager import ManagerSettings, connections
+from celery_workerpool.manager.options import TaskOptions, in_order
+from celery_workerpool.manager.records import Task, after
+from celery_workerpool.manager.sending import Sender
+from celery_workerpool.manager.tracker import Tracker
+from celery_workerpool.policy.graph import Dependencies
+
+from .support import event, submission
+
+CALL = ("CUSTOM", {"function": "m.f"})
+
+
+@pytest.fixture
+def app() -> Iterator[Celery]:
+    made = Celery("graphs", broker="memory://", backend="redis://", set_as_current=False)
+    made.conf.update(
+        include=["celery_workerpool.tasks"],
+        workerpool_custom_modules=["m"],
+        task_default_queue=f"q{uuid.uuid4().hex}",
+    )
+    yield made
+    connections.close(made)
+
+
+def sender(app: Celery) -> Sender:
+    return Sender(app, ManagerSettings(), local=False)
+
+
+def test_what_it_waits_for_goes_with_the_message(app: Celery) -> None:
+    options = {
+        "dependencies": iter(["a", "b", "a"]),
+        "on_dependency_failure": "run",
+        "dependency_timeout": 60,
+    }
+    prepared = sender(app).prepare(*CALL, TaskOptions.of(options))
+    sender(app).send(prepared)
+    with app.connection_for_read() as connection:
+        message = connection.default_channel.basic_get(app.conf.task_default_queue, no_ack=True)
+    headers = message.headers
+    assert headers["dependencies"] == ["a", "b"]
+    assert (headers["on_dependency_failure"], headers["dependency_timeout"]) == ("run", 60.0)
+    assert prepared.record().dependencies == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dependencies": "abc"}, "a list of task ids"),
+        ({"dependencies": 5}, "a list of task ids"),
+        ({"dependencies": {"a": 1}}, "a list of task ids"),
+        ({"dependencies": [""]}, "task ids, which are texts; not ''"),
+        ({"dependencies": [None]}, "task ids, which are texts; not None"),
+        ({"dependencies": ["x"], "task_id": "x"}, "no task can wait for itself"),
+        ({"dependencies": ["x"], "on_dependency_failure": "ignore"}, "one of fail, run, cancel"),
+        ({"dependencies": ["x"], "dependency_timeout": 0}, "seconds, as a number above 0"),
+        ({"dependencies": ["x"], "dependency_timeout": "1"}, "seconds, as a number above 0"),
+    ],
+)
+def test_what_it_cannot_wait_for(app: Celery, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidTaskError) as wrong:
+        sender(app).prepare(*CALL, TaskOptions.of(options))
+    assert message in str(wrong.value)
+
+
+def test_there_is_nowhere_to_keep_it(app: Celery) -> None:
+    app.conf.result_backend = "cache+memory://"
+    with pytest.raises(NoDependencyStore, match="workerpool_gate_store"):
+        sender(app).prepare(*CALL, TaskOptions(dependencies=["a"]))
+    sender(app).prepare(*CALL, TaskOptions())
+
+
+def test_a_cycle_of_ones_own_ids_is_named() -> None:
+    tracker = Tracker()
+    for task_id, ids in (("a", ("b",)), ("b", ("c",)), ("d", ())):
+        tracker.admit([replace(submission(task_id), waits_for=Dependencies(ids))], 10)
+    closing = replace(submission("c"), waits_for=Dependencies(("d", "a")))
+    with pytest.raises(InvalidTaskError) as wrong:
+        tracker.check_cycle(closing)
+    assert "c waits for a, which waits for b, which waits for c" in str(wrong.value)
+    tracker.check_cycle(replace(closing, waits_for=Dependencies(("d", "elsewhere"))))
+
+
+def test_names_that_a_graph_does_not_have() -> None:
+    for wrong, message in (
+        ({"a": ("b",)}, "a.after = 'b': expected the name of a task of the graph"),
+        ({"a": "a"}, "a.after = 'a': expected a list of names"),
+        ({"a": ("b",), "b": ("a",)}, "no cycle: a waits for b, which waits for a"),
+        ({"a": ("a",)}, "no cycle: a waits for a"),
+    ):
+        with pytest.raises(InvalidTaskError) as refused:
+            in_order(wrong)
+        assert message in str(refused.value)
+
+
+@given(st.lists(st.sets(st.integers(0, 30)), max_size=30))
+def test_each_is_sent_after_what_it_waits_for(edges: list[set[int]]) -> None:
+    """A layered graph by construction: each waits for earlier ones only."""
+    graph = {str(n): tuple(str(e) for e in sorted(s) if e < n) for n, s in enumerate(edges)}
+    order = in_order(graph)
+    assert sorted(order) == sorted(graph)
+    place = {name: position for position, name in enumerate(order)}
+    assert all(place[other] < place[name] for name in graph for other in graph[name])
+
+
+def test_what_is_known_of_one_that_waits() -> None:
+    task = Task("t", dependencies=("a", "b"))
+    blocked = after(task, event("workerpool-task-blocked", "t", waits_for=["a"], count=1))
+    assert (blocked.status, blocked.blocked_by) == (TaskStatus.PENDING, ("a",))
+    assert after(blocked, event("workerpool-task-released", "t")).blocked_by == ()
+    taken = after(blocked, event("task-received", "t", retries=0))  # The other event was lost.
+    assert (taken.status, taken.blocked_by) == (TaskStatus.ASSIGNED, ())
+    revoked = after(blocked, event("task-revoked", "t"))
+    assert (revoked.status, revoked.blocked_by) == (TaskStatus.CANCELLED, ())
+
+
+def test_a_specification_does_not_show_its_payload() -> None:
+    spec = TaskSpec("ENCRYPTION", {"key": "secret"}, after=["a"], priority="HIGH")
+    assert repr(spec) == "TaskSpec(ENCRYPTION, after=('a',))"

@@ -54,6 +54,11 @@ class Dispatcher:
             job.state = JobState.ENDED
         return dropped
 
+    def close(self) -> None:
+        """Hand over nothing more, and drop what waits."""
+        self.closed = True
+        self.clear()
+
     def dispatch(self, now: float) -> None:
         """Hand over waiting jobs while there is a child for one."""
         crew = self._crew

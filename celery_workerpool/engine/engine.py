@@ -192,8 +192,7 @@ class Engine:
     def close(self) -> None:
         """Hand over nothing more, and tell the tasks that want to know."""
         with self:
-            self._dispatcher.closed = True
-            self.flush()
+            self._dispatcher.close()
             give_notice(self._crew.workers.values())
 
     def drain(self, between: Callable[[], None], until: float = inf) -> PollDriver:

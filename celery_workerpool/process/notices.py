@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..errors import WorkerShuttingDown
+
 #: Seconds that a task may wait until the pool has been told that it wants to know.
 PATIENCE = 1.0
 
@@ -18,7 +20,7 @@ class Notice:
 
     given: bool = False
     #: Raise WorkerShuttingDown when it is given; once.
-    interrupt: bool = True
+    interrupt: bool = False
 
 
 class Desk(Protocol):
@@ -44,21 +46,25 @@ def set_desk(desk: Desk | None) -> None:
 def shutdown_notice(*, interrupt: bool = True) -> Iterator[Notice]:
     """Have the task learn at once when its worker is told to stop.
 
-    Inside of the block :class:`~celery_workerpool.errors.WorkerShuttingDown` is raised, once, as
-    a soft time limit would be; with ``interrupt=False`` only the notice's ``given`` becomes
+    Inside of the block, and on the way in if the worker stops already,
+    :class:`~celery_workerpool.errors.WorkerShuttingDown` is raised, once, as a soft time limit
+    would be; with ``interrupt=False`` only the notice's ``given`` becomes
     true. The task then saves what it has, and returns, retries, or rejects its message. For the
     main thread of a task; on another pool, and outside of a task, no notice is ever given.
 
         with shutdown_notice():
             train()
     """
-    notice, desk = Notice(interrupt=interrupt), _desk
+    notice, desk = Notice(), _desk
     if desk is None:
         yield notice
         return
     before, desk.notice = desk.notice, notice
-    _ask(desk, True)
     try:
+        _ask(desk, True)
+        notice.interrupt = interrupt
+        if notice.given and notice.interrupt:  # It came while nothing could be raised yet.
+            raise WorkerShuttingDown("the worker stops")
         yield notice
     finally:
         notice.interrupt = False

@@ -7,6 +7,8 @@ from typing import Any
 from celery.utils.functional import maybe_list
 from celery.worker.control import control_command, inspect_command, nok
 
+from .whereabouts import describe
+
 
 @inspect_command()
 def workerpool_status(state: Any, **_: object) -> dict[str, Any]:
@@ -24,6 +26,12 @@ def workerpool_metrics(state: Any, **_: object) -> dict[str, Any]:
 def workerpool_report(state: Any, **_: object) -> dict[str, Any]:
     """Children, figures and the machine's size, for the facade."""
     return _ask(state, "report")
+
+
+@inspect_command(args=[("task_id", str)], signature="TASK_ID")
+def workerpool_whereabouts(state: Any, task_id: str, **_: object) -> dict[str, Any]:
+    """Where a task is in the worker, and which queues the worker takes tasks from."""
+    return describe(str(task_id), state.consumer)
 
 
 @inspect_command()

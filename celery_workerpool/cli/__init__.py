@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ..adapter import control as _control  # noqa: F401  # makes its commands known
+from .graph import graph
 from .metrics import metrics
 from .quarantine import quarantine
 from .recycle import recycle
@@ -18,5 +19,6 @@ def workerpool() -> None:
 
 workerpool.add_command(status)
 workerpool.add_command(metrics)
+workerpool.add_command(graph)
 workerpool.add_command(quarantine)
 workerpool.add_command(recycle)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from types import TracebackType
 from typing import Any, Self
 
+from ..gate.tree import Node
 from .events import ManagerEvent
 from .listeners import ROOM
 from .manager import Manager
 from .questions import Metrics, NodeHealth, WorkerStatus
 from .records import Task
+from .waiting import Waiting
 
 
 class WorkerManager(Manager):
@@ -40,6 +42,10 @@ class WorkerManager(Manager):
     async def asubmit_many(self, *args: Any, **options: Any) -> list[str]:
         """See ``submit_many``."""
         return await asyncio.to_thread(self.submit_many, *args, **options)
+
+    async def asubmit_graph(self, *args: Any, **options: Any) -> dict[str, str]:
+        """See ``submit_graph``."""
+        return await asyncio.to_thread(self.submit_graph, *args, **options)
 
     async def aretry_task(self, *args: Any, **options: Any) -> str:
         """See ``retry_task``."""
@@ -81,6 +87,14 @@ class WorkerManager(Manager):
     async def acancel_task(self, task_id: str) -> bool:
         """See ``cancel_task``."""
         return await asyncio.to_thread(self.cancel_task, task_id)
+
+    async def agraph(self, task_ids: str | Collection[str]) -> dict[str, Node]:
+        """See ``graph``."""
+        return await asyncio.to_thread(self.graph, task_ids)
+
+    async def awhy_waiting(self, task_id: str) -> Waiting:
+        """See ``why_waiting``."""
+        return await asyncio.to_thread(self.why_waiting, task_id)
 
     async def aget_metrics(self) -> Metrics:
         """See ``get_metrics``."""

@@ -13,26 +13,24 @@ from .. import tasks as run_task
 from ..errors import EmbeddedError, InvalidTaskError
 from ..types import TaskStatus, WorkerTaskType
 from . import events
+from .asking import Asking
 from .follower import Callback
-from .life import Life, Open
+from .life import Open
 from .listeners import Listener, known
 from .options import TaskOptions, TaskSpec, in_order
-from .questions import Metrics, NodeHealth, WorkerStatus, add_up, health, workers
-from .records import Task, cancelled, elsewhere
+from .records import Task, cancelled
 from .sending import Submission
 from .track import track
 
 L = TypeVar("L", bound=Listener)
 
-#: Seconds to wait for workers to answer.
-ANSWER_TIMEOUT = 1.0
 #: Seconds for an embedded host to say that its broker has died.
 LOSS_TIMEOUT = 1.0
 #: Seconds between two ``metrics_updated`` events, if somebody listens.
 METRICS_EVERY = 5.0
 
 
-class Manager(Life):
+class Manager(Asking):
     """Submits tasks to the workers of an app, and follows them. Thread-safe.
 
     Made by :func:`create_worker_manager`; a context manager that shuts down at its end. Nothing
@@ -242,14 +240,6 @@ class Manager(Life):
         """Show a progress bar until all have ended (needs rich)."""
         track(self, task_ids, description)
 
-    def get_task(self, task_id: str) -> Task | None:
-        """What is known of a task; None for one of which nothing is known.
-
-        Costs nothing for a task of this manager's; for any other, a look at the result backend.
-        """
-        self._settle()
-        return self._tracker.get(task_id) or elsewhere(task_id, self._open().results.get(task_id))
-
     def cancel_task(self, task_id: str) -> bool:
         """End a task: one that waits never starts, one that runs is ended with its child.
 
@@ -299,30 +289,6 @@ class Manager(Life):
         """Call it no more; False if it was not called before."""
         return self._listeners.remove(event, listener)
 
-    # ── workers ──────────────────────────────────────────────────────────────────────────
-
-    def get_metrics(self, timeout: float = ANSWER_TIMEOUT) -> Metrics:
-        """The figures of all workers, asked now."""
-        return add_up(*self._ask(timeout))
-
-    def get_worker_status(self, timeout: float = ANSWER_TIMEOUT) -> list[WorkerStatus]:
-        """Every child of every worker that answers in time."""
-        return workers(self._ask(timeout)[0])
-
-    def perform_health_checks(self, timeout: float = ANSWER_TIMEOUT) -> dict[str, NodeHealth]:
-        """Ask every worker how it is: a report by node, of those too that do not answer."""
-        return health(*self._ask(timeout))
-
-    def _ask(self, timeout: float) -> tuple[dict[str, Any], tuple[str, ...]]:
-        app, nodes = self._open().app, self._follower.nodes()
-        answers = app.control.broadcast(
-            "workerpool_report", reply=True, timeout=timeout, limit=len(nodes) or None
-        )
-        replies = {name: reply for answer in answers or () for name, reply in answer.items()}
-        self._follower.heard_of(*replies)
-        useful = {name: reply for name, reply in replies.items() if "error" not in reply}
-        return useful, tuple(sorted(nodes - set(replies)))
-
     # ── helpers ──────────────────────────────────────────────────────────────────────────
 
     def _look(self) -> None:
@@ -335,8 +301,3 @@ class Manager(Life):
     def _tell_metrics(self) -> None:
         metrics = self.get_metrics()
         self._listeners.tell(events.MetricsUpdated(time.time(), metrics))
-
-    def _held_by_a_worker(self, task_id: str) -> bool:
-        inspect = self.app.control.inspect(timeout=ANSWER_TIMEOUT)
-        inspect.limit = len(self._follower.nodes()) or None
-        return any((inspect.query_task(task_id) or {}).values())

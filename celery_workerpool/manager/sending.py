@@ -210,6 +210,15 @@ class Sender:
         except EncodeError as exc:
             raise _not_encodable(submission, exc) from None
 
+    def queue_length(self, queue: str) -> int | None:
+        """Messages that wait in a queue and are with no worker; None where nobody can say."""
+        with self._app.connection_for_read() as connection:
+            try:
+                answer = connection.default_channel.queue_declare(queue, passive=True)
+            except connection.channel_errors:  # Redis has no empty lists.
+                return None
+            return int(answer.message_count)
+
     def again(self, submission: Submission) -> Submission:
         """The same task under another id, as soon as possible."""
         order = replace(submission.order, submitted_at=time.time())

@@ -1,0 +1,50 @@
+"""Where a task is in this worker, and what it waits for here."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from celery.worker import state as worker_state
+
+from ..engine.jobs import JobState
+from .handle import TaskHandle
+
+
+def describe(task_id: str, consumer: Any) -> dict[str, Any]:
+    """Plain data.
+
+    ``place`` is None where the worker does not have the task, else ``"running"``, ``"waiting"``
+    (for a child) or ``"scheduled"`` (for its time, ``until``, in seconds since the epoch).
+    ``ahead`` counts the tasks that start before it, ``urgent`` those of them that overtake it
+    by their priority. ``queues`` are those that the worker takes tasks from.
+    """
+    queues = [queue.name for queue in consumer.task_consumer.queues]
+    found: dict[str, Any] = {"place": None, "retries": 0, "queues": queues}
+    request = worker_state.requests.get(task_id)
+    if request is None:
+        return found
+    found["retries"] = request.request_dict.get("retries") or 0
+    handle = _handle(request)
+    if request in worker_state.active_requests:
+        return {**found, "place": "running"}
+    if handle is None or handle.state is not JobState.WAITING or handle.ticket is None:
+        eta = request.eta
+        until = eta.timestamp() if isinstance(eta, datetime) else None
+        return {**found, "place": "scheduled", "until": until}
+    others = [
+        other
+        for other in map(_handle, worker_state.reserved_requests)
+        if other is not None
+        and other.state is JobState.WAITING
+        and other.ticket is not None
+        and other.ticket < handle.ticket
+    ]
+    urgent = sum(other.level < handle.level for other in others)
+    return {**found, "place": "waiting", "ahead": len(others), "urgent": urgent}
+
+
+def _handle(request: Any) -> TaskHandle | None:
+    reference = request._apply_result
+    handle = None if reference is None else reference()
+    return handle if isinstance(handle, TaskHandle) else None

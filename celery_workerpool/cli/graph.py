@@ -1,0 +1,88 @@
+"""``celery workerpool graph ID``: what a task waits or waited for, as a tree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import click
+from celery.bin.base import CeleryCommand, CeleryOption, handle_preload_options
+from celery.exceptions import CeleryCommandException
+from celery.platforms import EX_UNAVAILABLE
+
+from ..errors import SettingsError
+from ..gate.opening import open_store
+from ..gate.tree import Node, collect
+from ..settings import Settings
+from ..stored import get_many
+
+COLOURS = {"COMPLETED": "green", "RUNNING": "cyan", "PENDING": "yellow"}
+#: Lines that are shown at most.
+MOST = 500
+
+
+@click.command(name="graph", cls=CeleryCommand, help="Show what tasks wait for, as a tree.")
+@click.argument("task_ids", nargs=-1, required=True, metavar="ID...")
+@click.option("-j", "--json", "as_json", is_flag=True, cls=CeleryOption, help="Output as JSON.")
+@click.pass_context
+@handle_preload_options
+def graph(ctx: click.Context, task_ids: tuple[str, ...], as_json: bool, **_: object) -> None:
+    """Needs no worker: the gate's store and the result backend know."""
+    nodes = _collect(ctx.obj.app, task_ids)
+    if as_json:
+        found = {task_id: asdict(node) for task_id, node in nodes.items()}
+        ctx.obj.echo(json.dumps(found, default=lambda value: value.value))
+        return
+    lines = [line for task_id in task_ids for line in tree(nodes, task_id)]
+    for line in lines[:MOST]:
+        ctx.obj.echo(line)
+    if len(lines) > MOST:
+        ctx.obj.echo(f"… and {len(lines) - MOST} lines more")
+
+
+def _collect(app: Any, task_ids: tuple[str, ...]) -> dict[str, Node]:
+    try:
+        store = open_store(app, Settings.of_app(app))
+    except SettingsError as exc:
+        raise CeleryCommandException(str(exc), EX_UNAVAILABLE) from exc
+    if store is None:
+        text = "tasks cannot wait for others here: workerpool_gate_store is not set"
+        raise CeleryCommandException(text, EX_UNAVAILABLE)
+    try:
+        return collect(task_ids, store.look, partial(get_many, app.backend))
+    finally:
+        store.close()
+
+
+def tree(nodes: Mapping[str, Node], root: str) -> Iterator[str]:
+    """A line for the task, and below it those that it waits for; each is unfolded once."""
+    unfolded: set[str] = set()
+    stack: list[tuple[str, str, str]] = [(root, "", "")]
+    while stack:
+        task_id, lead, below = stack.pop()
+        node = nodes.get(task_id, Node(task_id))
+        again = task_id in unfolded and bool(node.dependencies)
+        yield lead + _line(node) + (" (see above)" if again else "")
+        if again:
+            continue
+        unfolded.add(task_id)
+        count = len(node.dependencies)
+        for number, other in reversed(list(enumerate(node.dependencies, 1))):
+            last = number == count
+            stack.append(
+                (other, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  "))
+            )
+
+
+def _line(node: Node) -> str:
+    status = node.status.name
+    shown = click.style(status, fg=COLOURS.get(status, "red"))
+    notes = [f"{node.id}  {shown}"]
+    if node.waits_for:
+        notes.append(f"waits for {len(node.waits_for)} of {len(node.dependencies)}")
+    if node.error and status != "COMPLETED":
+        notes.append(node.error)
+    return "  ".join(notes)

@@ -1,0 +1,90 @@
+"""A graph of tasks as it is now: what each waits for, and how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from celery import states
+
+from ..types import TaskStatus
+from .records import EndKind, Record, State
+
+#: Tasks that one look goes through at most.
+MOST = 20_000
+#: Tasks that are asked for at once.
+PAGE = 1000
+
+_STORED = {
+    states.STARTED: TaskStatus.RUNNING,
+    states.SUCCESS: TaskStatus.COMPLETED,
+    states.FAILURE: TaskStatus.FAILED,
+    states.REVOKED: TaskStatus.CANCELLED,
+}
+_ENDED = {
+    EndKind.DONE: TaskStatus.COMPLETED,
+    EndKind.FAILED: TaskStatus.FAILED,
+    EndKind.CANCELLED: TaskStatus.CANCELLED,
+}
+_LIMITS = ("TimeLimitExceeded", "SoftTimeLimitExceeded")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A task of a graph. Of one of which nothing is known ``status`` is PENDING."""
+
+    id: str
+    status: TaskStatus = TaskStatus.PENDING
+    dependencies: tuple[str, ...] = ()  # all that it waits or waited for
+    waits_for: tuple[str, ...] = ()  # those of them that have not ended
+    dependents: tuple[str, ...] = ()  # some of those that wait for it
+    error: str = ""
+
+
+def collect(
+    task_ids: Iterable[str],
+    look: Callable[[Sequence[str]], Mapping[str, Record]],
+    stored: Callable[[Sequence[str]], Mapping[str, Mapping[str, Any]]],
+    known: Callable[[str], tuple[str, ...]] = lambda _: (),
+) -> dict[str, Node]:
+    """These tasks, what they wait or waited for, what that waits for, and so on.
+
+    Arguments:
+        look: the records that the gate's store has of tasks.
+        stored: what the result backend has of them.
+        known: what a task waits for by other knowledge; the store knows it from the moment on
+            when a worker has seen the task.
+    """
+    nodes: dict[str, Node] = {}
+    layer = list(dict.fromkeys(task_ids))
+    while layer and len(nodes) < MOST:
+        following: dict[str, None] = {}
+        for start in range(0, len(layer), PAGE):
+            page = layer[start : start + PAGE]
+            records, metas = look(page), stored(page)
+            for task_id in page:
+                node = _node(task_id, records.get(task_id), metas.get(task_id), known(task_id))
+                nodes[task_id] = node
+                following.update(dict.fromkeys(node.dependencies))
+        layer = [task_id for task_id in following if task_id not in nodes]
+    return nodes
+
+
+def _node(
+    task_id: str, record: Record | None, meta: Mapping[str, Any] | None, known: tuple[str, ...]
+) -> Node:
+    status, error = TaskStatus.PENDING, ""
+    if record is not None and record.ending is not None:
+        status, error = _ENDED[record.ending.kind], record.ending.error
+    if meta is not None and meta["status"] in _STORED:
+        status = _STORED[meta["status"]]
+        result = meta.get("result")
+        if status is TaskStatus.FAILED:
+            error = repr(result)
+            status = TaskStatus.TIMEOUT if type(result).__name__ in _LIMITS else status
+    if record is None:
+        return Node(task_id, status, dependencies=known, error=error)
+    waits = record.open if record.state is State.PARKED else ()
+    dependencies = record.dependencies or known
+    return Node(task_id, status, dependencies, waits, record.dependents, error)

@@ -1,0 +1,75 @@
+"""A graph as it is now, from what the store and the result backend know of its tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from billiard.exceptions import TimeLimitExceeded
+from click import unstyle
+
+from celery_workerpool import TaskStatus
+from celery_workerpool.cli.graph import tree
+from celery_workerpool.gate.records import Ending, EndKind, Record, State
+from celery_workerpool.gate.tree import Node, collect
+
+#: d waits for b and c, both for a; b has failed.
+RECORDS = {
+    "d": Record("d", State.PARKED, dependencies=("b", "c"), open=("c",)),
+    "c": Record("c", State.CLAIMED, dependencies=("a",)),
+    "b": Record("b", State.ENDED, ("a",), ending=Ending("b", EndKind.FAILED, "E()")),
+}
+STORED = {
+    "a": {"status": "SUCCESS", "result": 1},
+    "c": {"status": "STARTED", "result": None},
+    "e": {"status": "FAILURE", "result": TimeLimitExceeded(3)},
+}
+
+
+def found(*ids: str, **known: tuple[str, ...]) -> dict[str, Node]:
+    asked: list[str] = []
+
+    def look(page: Sequence[str]) -> dict[str, Record]:
+        asked.extend(page)
+        return {i: RECORDS[i] for i in page if i in RECORDS}
+
+    def stored(page: Sequence[str]) -> dict[str, Any]:
+        return {i: STORED[i] for i in page if i in STORED}
+
+    nodes = collect(ids, look, stored, lambda task_id: known.get(task_id, ()))
+    assert sorted(asked) == sorted(nodes), "each is asked for once"
+    return nodes
+
+
+def test_everything_below_a_task() -> None:
+    nodes = found("d")
+    assert list(nodes) == ["d", "b", "c", "a"]
+    assert {task_id: node.status.name for task_id, node in nodes.items()} == {
+        "d": "PENDING",
+        "b": "FAILED",
+        "c": "RUNNING",
+        "a": "COMPLETED",
+    }
+    assert (nodes["d"].waits_for, nodes["b"].error) == (("c",), "E()")
+    assert found("e")["e"].status is TaskStatus.TIMEOUT
+    assert found("nobody")["nobody"] == Node("nobody")
+
+
+def test_what_no_worker_has_seen_yet() -> None:
+    nodes = found("new", new=("d",))
+    assert nodes["new"].dependencies == ("d",) and "a" in nodes
+
+
+def test_the_tree_in_a_terminal() -> None:
+    assert [unstyle(line) for line in tree(found("d"), "d")] == [
+        "d  PENDING  waits for 1 of 2",
+        "├─ b  FAILED  E()",
+        "│  └─ a  COMPLETED",
+        "└─ c  RUNNING",
+        "   └─ a  COMPLETED",
+    ]
+    chain = {str(n): Node(str(n), dependencies=(str(n + 1),)) for n in range(5000)}
+    assert len(list(tree(chain, "0"))) == 5001, "however deep"
+    twice = {"x": Node("x", dependencies=("y", "y2")), "y2": Node("y2", dependencies=("y",))}
+    twice["y"] = Node("y", dependencies=("z",))
+    assert sum("(see above)" in line for line in tree(twice, "x")) == 1

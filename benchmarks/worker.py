@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -48,6 +48,7 @@ class Worker:
         broker, backend: URLs.
         concurrency: children.
         conf: more Celery settings.
+        options: more options of ``celery worker``.
         priorities: the queue orders by priority (RabbitMQ's ``x-max-priority``; Redis always).
     """
 
@@ -59,11 +60,13 @@ class Worker:
         *,
         concurrency: int = 2,
         conf: Mapping[str, Any] | None = None,
+        options: Sequence[str] = (),
         priorities: bool = False,
     ) -> None:
         self._tag = uuid.uuid4().hex
         self._name = f"bench-{self._tag[:12]}"
         self._concurrency = concurrency
+        self._options = options
         self.hostname = f"{self._name}@localhost"
         self._conf = {
             "broker_url": broker,
@@ -147,7 +150,7 @@ class Worker:
             "SPT_NOENV": "1",  # setproctitle must not overwrite the environment: it has our tag.
         }
         command = [sys.executable, "-m", "celery", "-A", "benchmarks.app", "worker"]
-        command += ["-n", self.hostname, "-c", str(self._concurrency), *OPTIONS]
+        command += ["-n", self.hostname, "-c", str(self._concurrency), *OPTIONS, *self._options]
         with self._log.open("ab") as log:
             now = time.monotonic()
             self._process = subprocess.Popen(

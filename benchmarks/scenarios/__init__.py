@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..model import Scenario
 from . import (
+    autoscaling,
     blobs,
     crash,
     embedded,
@@ -20,7 +21,7 @@ from . import (
 SCENARIOS: tuple[Scenario, ...] = tuple(
     module.SCENARIO
     for module in (
-        *(noop, urgent, mixed, recycling, crash, blobs, growth, memory, startup),
+        *(noop, urgent, mixed, recycling, crash, blobs, growth, autoscaling, memory, startup),
         *(facade, embedded),
     )
 )

@@ -9,6 +9,7 @@ Nothing of prefork's machinery runs.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +30,7 @@ from ..events import PoolEvent
 from ..metrics import Ledger
 from ..policy import priority
 from ..process.launcher import Launcher
+from ..process.machine import Machine
 from ..settings import Settings
 from ..types import Limits, MemoryLimits, TaskPriority
 from . import control  # noqa: F401  # makes its commands known to the worker
@@ -98,6 +100,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
                 max_tasks=self._max_tasks,
                 soft_max_tasks=self.settings.max_tasks_per_worker,
                 max_age=self.settings.max_worker_age,
+                most_ahead=math.ceil(Machine().cpus()),
                 before_launch=self._announce_child,
                 observe=self._observe,
             ),

@@ -150,6 +150,7 @@ class Crew:
 
     def unburden(self, worker: Worker, now: float) -> None:
         """The child's task is over for the pool, whatever the child does."""
+        worker.busy_seconds += worker.busy_for(now)
         self._busy_seconds += worker.busy_for(now)
         worker.job = None
         worker.soft_at = worker.hard_at = worker.job_started_at = inf
@@ -179,7 +180,7 @@ class Crew:
         """Start and retire children until there are as many as wanted."""
         if self._stopping:
             return
-        replacements = self.renewal.wanted(self.target)
+        replacements = self.renewal.wanted(self.target, now)
         sizing = decide(self.target, replacements, self.census())
         self._nursery.rest()
         for _ in range(sizing.start):

@@ -20,6 +20,7 @@ class CrewOptions:
     max_tasks: int | None = None  # tasks per child, at least 1
     soft_max_tasks: int | None = None  # after so many it is replaced once nothing waits for it
     max_age: float | None = None  # after which it is replaced
+    most_ahead: int = 2  # replacements started at a time where children are used up quickly
     #: Called before each child is started, in the pool's process.
     before_launch: Callable[[], None] = lambda: None
     #: Called with what happens to children, with the engine's lock held; must not raise.

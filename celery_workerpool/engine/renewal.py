@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from math import inf
 
 from ..policy.recycling import Ageing, Recycling, Step
+from ..policy.turnover import Turnover
 from ..types import WorkerState
 from .options import CrewOptions
 from .worker import Worker
@@ -37,6 +38,7 @@ class Renewal:
         self._workers = workers
         self._recycling = Recycling(options.max_tasks)
         self._ageing = Ageing(options.soft_max_tasks, options.max_age)
+        self._turnover = Turnover(options.most_ahead)
         self._at_once = 1  # children that are due and replaced at the same time
         #: Monotonic seconds; ``inf``: not until something happens.
         self.next_look = inf
@@ -45,6 +47,10 @@ class Renewal:
 
     def ready(self, worker: Worker) -> None:
         """A child takes tasks from now on."""
+        self._turnover.started(worker.ready_at - worker.started_at)
+        self._note_age(worker)
+
+    def _note_age(self, worker: Worker) -> None:
         if self._ageing.max_age is not None:
             self.next_look = min(self.next_look, worker.ready_at + self._ageing.max_age)
 
@@ -64,7 +70,12 @@ class Renewal:
         if self._ageing.wants_a_break(worker.tasks_done):
             self.next_look = min(self.next_look, now + BREAK)
         step, reason = self._recycling.decide(worker.tasks_done, False, now - worker.ready_at)
-        return reason if step is Step.RETIRE else ""
+        if step is not Step.RETIRE:
+            return ""
+        self._turnover.used_up(worker.busy_seconds, now)
+        if self._turnover.ahead(1, now):
+            self.next_look = min(self.next_look, self._turnover.over_at)
+        return reason
 
     def keep_for_a_while(self, worker: Worker, now: float) -> None:
         """Give a child whose replacement is started time for the tasks it has left."""
@@ -79,7 +90,7 @@ class Renewal:
 
     def look(self, now: float) -> None:
         """Mark the children that have become due."""
-        self.next_look = inf
+        self.next_look = self._turnover.over_at if self._turnover.ahead(1, now) else inf
         for worker in self._live():
             if worker.state is WorkerState.STARTING or worker.due:
                 continue
@@ -87,12 +98,15 @@ class Renewal:
             age = now - worker.ready_at
             worker.due = self._ageing.decide(worker.tasks_done, idle, age)
             if not worker.due:
-                self.ready(worker)
+                self._note_age(worker)
 
     # ── replacing ────────────────────────────────────────────────────────────────────────
 
-    def wanted(self, target: int) -> int:
+    def wanted(self, target: int, now: float) -> int:
         """Children to have on top of the pool's size, so that others may go."""
+        return max(self._marked(target), self._turnover.ahead(target, now))
+
+    def _marked(self, target: int) -> int:
         live = preparing = due = 0
         for worker in self._live():
             live += 1

@@ -40,6 +40,7 @@ class Worker:
     limits: Limits = field(default_factory=Limits)  # of the task it runs, as they were given
     soft_at: float = inf
     hard_at: float = inf
+    busy_seconds: float = 0.0  # of tasks that are over
     tasks_done: int = 0
     tasks_failed: int = 0  # of those
     rss: int | None = None  # bytes, at the last sample

@@ -263,6 +263,43 @@ def test_a_spare_child_does_not_stay_for_ever() -> None:
         assert world.states() == ["IDLE"]
 
 
+def use_up(world: World, seconds: float) -> None:
+    """Tasks of 10 ms for a pool whose children take 50 ms to start, as long as that."""
+    until, ready_at = world.clock.now + seconds, {}
+    while world.clock.now < until:
+        while world.engine.waiting < 10:
+            world.submit()
+        for child in world.in_state(WorkerState.STARTING):
+            if world.clock.now >= ready_at.setdefault(child, world.clock.now + 0.05):
+                child.ready()
+        for child in world.in_state(WorkerState.BUSY):
+            child.succeed()
+        leave(world)
+        world.pass_time(0.01)
+
+
+def test_children_that_are_used_up_quickly_have_more_than_one_successor_each() -> None:
+    with World(children=1, max_tasks=1, most_ahead=4) as world:
+        use_up(world, 1.0)
+        assert len(world.children) == 5
+        assert len(world.source.children) > 1.0 / 0.05 * 3, "three times as many as one by one"
+        while world.engine.waiting or world.engine.running:
+            world.get_ready()
+            for child in world.in_state(WorkerState.BUSY):
+                child.succeed()
+            leave(world)
+        settle(world)
+        world.pass_time(6.0)
+        leave(world)
+        assert world.states() == ["IDLE"], "when it is over they are not kept"
+
+
+def test_one_successor_each_will_do_where_the_machine_has_one_cpu() -> None:
+    with World(children=1, max_tasks=1, most_ahead=1) as world:
+        use_up(world, 1.0)
+        assert len(world.children) <= 2
+
+
 # ── recycling when it is easy ────────────────────────────────────────────────────────────────
 
 

@@ -92,6 +92,24 @@ class ScaledDown(PoolEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class TaskBlocked(PoolEvent):
+    """A task waits for others and holds nothing meanwhile. Only where events of tasks are on."""
+
+    NAME = "workerpool-task-blocked"
+    uuid: str
+    waits_for: list[str]  # at most 20
+    count: int  # of tasks that it waits for
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReleased(PoolEvent):
+    """What the task waited for is done, and a worker has taken it in. As above."""
+
+    NAME = "workerpool-task-released"
+    uuid: str
+
+
+@dataclass(frozen=True, slots=True)
 class TaskProgress(PoolEvent):
     """A running task says how far it is; the field ``uuid``, its id, is Celery's."""
 

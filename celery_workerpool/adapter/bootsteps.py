@@ -36,10 +36,12 @@ class PoolStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
         """There is a connection. The pool follows in ``register_with_event_loop``."""
         self._redelivery.connected(consumer.task_consumer.channel)
         consumer.pool.events.connected(consumer.event_dispatcher)
+        consumer.pool.gate.connected(consumer)
 
     def stop(self, consumer: Any) -> None:
         """The consumer stops: for good, or to come back with a new connection."""
         consumer.pool.events.disconnected()
+        consumer.pool.gate.disconnected()
         if consumer.hub is not None and _comes_back(consumer):
             consumer.pool.leave_event_loop()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from celery.utils.functional import maybe_list
+from celery.worker import control
 from celery.worker.control import control_command, inspect_command, nok
 
 from .whereabouts import describe
@@ -56,6 +57,19 @@ def workerpool_release(state: Any, task_ids: Any = (), **_: object) -> dict[str,
 def workerpool_recycle(state: Any, **_: object) -> dict[str, Any]:
     """Replace every child of the worker pool, a few at a time, without a dip or a lost task."""
     return _ask(state, "recycle")
+
+
+@control_command(name="revoke", variadic="task_id", signature="[id1 [id2 [... [idN]]]]")
+def workerpool_revoke(
+    state: Any, task_id: Any, terminate: bool = False, signal: Any = None, **options: Any
+) -> Any:
+    """Revoke task by task id (or list of ids)."""
+    # Celery's command, in whose place this one is. Of tasks that wait for others it knows nothing.
+    answer = control.revoke(state, task_id, terminate, signal, **options)
+    gate = getattr(state.consumer.pool, "gate", None)
+    if gate is not None:
+        gate.revoke([str(each) for each in maybe_list(task_id) or ()])
+    return answer
 
 
 def _ask(state: Any, method: str) -> dict[str, Any]:

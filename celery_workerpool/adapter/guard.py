@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from celery import exceptions, signals
@@ -15,6 +16,7 @@ from celery.app.task import Context
 from kombu.exceptions import ContentDisallowed, DecodeError
 
 from ..errors import InvalidTaskError
+from ..gate.records import EndKind
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +58,10 @@ class GuardedStrategies(dict[str, Strategy]):
             return self._unknown
 
     def _report_unknown(self, message: Any, body: Any, *_: object) -> None:
-        self._consumer.on_unknown_task(body, message, KeyError(message.headers.get("task")))
+        headers = message.headers or {}
+        self._consumer.on_unknown_task(body, message, KeyError(headers.get("task")))
+        if isinstance(headers.get("id"), str):
+            self._consumer.pool.gate.ended(headers["id"], EndKind.FAILED, "NotRegistered")
 
 
 class Guard:
@@ -75,6 +80,17 @@ class Guard:
             if body is None:  # Else protocol 1, which has everything in the body.
                 check_headers(message.headers)
                 check_body(message.payload)
+                gate = self._consumer.pool.gate
+                if gate.concerns(message.headers):
+                    gate.admit(message, partial(self._run, message, body, args))
+                    return None
+        except DATA_ERRORS as exc:
+            self._fail(message, exc)
+            return None
+        return self._run(message, body, args)
+
+    def _run(self, message: Any, body: Any, args: tuple[Any, ...]) -> object:
+        try:
             return self._strategy(message, body, *args)
         except DATA_ERRORS as exc:
             self._fail(message, exc)
@@ -94,6 +110,7 @@ class Guard:
                 logger.exception("Could not store the failure of task %s", task_id)
             if consumer.event_dispatcher:
                 consumer.event_dispatcher.send("task-failed", uuid=task_id, exception=repr(exc))
+            consumer.pool.gate.ended(task_id, EndKind.FAILED, repr(exc))
         if not message.acknowledged:
             message.reject_log_error(logger, consumer.connection_errors)
         signals.task_rejected.send(sender=consumer, message=message, exc=exc)

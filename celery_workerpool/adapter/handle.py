@@ -17,12 +17,15 @@ from celery.worker.request import Request
 from ..engine.jobs import Job
 from ..errors import InvalidTaskError
 from ..events import TaskProgress
+from ..gate.records import EndKind
 from ..metrics import Ledger, Outcome
+from ..policy.graph import HEADER
 from ..types import Limits, Loss, LossCause, RemoteFailure
 from .outcome import error_info, exception_info, loss_info
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
+    from ..gate.gate import Gate
     from .quarantine import Quarantine
     from .shutdown import HardShutdown
 
@@ -44,6 +47,7 @@ class TaskHandle(Job):
         ledger: where its figures go.
         shutdown: hears of it when a shutdown ends the task.
         quarantine: says when the task has crashed too often.
+        gate: hears of the task's end, for those that wait for it.
     """
 
     def __init__(
@@ -58,9 +62,11 @@ class TaskHandle(Job):
         ledger: Ledger,
         shutdown: HardShutdown,
         quarantine: Quarantine,
+        gate: Gate,
     ) -> None:
         super().__init__()
         self._quarantine = quarantine
+        self._gate = gate
         self._shutdown = shutdown
         self._ledger = ledger
         self._started_at = 0.0
@@ -159,8 +165,11 @@ class TaskHandle(Job):
                 failure = RemoteFailure(*result)
                 self._ended(_OUTCOMES.get(failure.control, Outcome.FAILED))
                 result = exception_info(failure)
+                if not failure.control:
+                    self._tell_gate(EndKind.FAILED, failure.repr)
             else:
                 self._ended(Outcome.COMPLETED)
+                self._tell_gate(EndKind.DONE)
             value = (failed, result, runtime)
         self._call_back("callback", value)
 
@@ -216,6 +225,14 @@ class TaskHandle(Job):
         if self._target in _TRACERS:
             now = time.monotonic()
             self._ledger.ended(self._shown_name, outcome, now - self._started_at, now)
+
+    def _tell_gate(self, kind: EndKind, error: str = "") -> None:
+        """The child has stored the result. Of other ends Celery's signals tell the gate."""
+        if self._request is not None:
+            headers = self._args[2]
+            ignored = self._request.task.ignore_result or headers.get("ignore_result", False)
+            urgent = HEADER in headers
+            self._gate.ended(self._args[1], kind, error, urgent=urgent, ignored=ignored)
 
     def _call_back(self, name: str, *args: object) -> None:
         callback = self._callbacks.get(name)

@@ -12,6 +12,7 @@ import psutil
 
 from ..engine.engine import Engine
 from ..engine.worker import Worker
+from ..gate.gate import Gate
 from ..types import Limits, mebibytes
 
 
@@ -73,6 +74,17 @@ def describe_scaling(engine: Engine) -> dict[str, object] | None:
         decision, at = last
         facts["last"] = {**asdict(decision), "ago": time.monotonic() - at}
     return facts
+
+
+def describe_gate(gate: Gate) -> dict[str, object]:
+    """Tasks that wait for others.
+
+    ``parked`` are those in the store and ``oldest-parked`` the seconds that one of them has
+    waited, for all workers of this broker; ``released`` those that this worker let go.
+    """
+    counts = gate.counts
+    age = 0.0 if counts.oldest is None else max(0.0, time.time() - counts.oldest)
+    return {"parked": counts.parked, "oldest-parked": round(age, 1), "released": gate.published}
 
 
 def describe_machine() -> dict[str, object]:

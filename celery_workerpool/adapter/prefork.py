@@ -25,8 +25,9 @@ from ..engine.drivers import HubDriver, PollDriver, ThreadDriver
 from ..engine.engine import Engine
 from ..engine.jobs import Job, tell
 from ..engine.options import CrewOptions, EngineOptions
-from ..errors import InvalidTaskError, SettingsError
+from ..errors import SettingsError, WorkerPoolError
 from ..events import PoolEvent
+from ..gate.gate import Gate
 from ..metrics import Ledger
 from ..policy import priority
 from ..process.launcher import Launcher
@@ -37,7 +38,13 @@ from . import control  # noqa: F401  # makes its commands known to the worker
 from .bootsteps import PoolStep
 from .eventsender import EventSender
 from .handle import TaskHandle, bare_call, seconds
-from .info import describe_machine, describe_pool, describe_scaling, describe_status
+from .info import (
+    describe_gate,
+    describe_machine,
+    describe_pool,
+    describe_scaling,
+    describe_status,
+)
 from .options import scaling_options, strictest
 from .quarantine import Quarantine
 from .refusal import ConfigurationRefused
@@ -50,6 +57,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds a spawned child may take to import the application, unless told otherwise.
 SPAWN_TIMEOUT = 60.0
+#: Seconds that a worker which stops may take to tell the gate of the last tasks that have ended.
+CLOSING = 3.0
 
 
 class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
@@ -64,8 +73,10 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
 
     def __init__(self, limit: int | None = None, *, app: Any = None, **options: Any) -> None:
         super().__init__(limit, app=app, **options)
+        self.events = EventSender()
         try:
             self.settings = Settings.of_app(app)
+            self.gate = Gate(app, self.settings, self.events.send)
         except SettingsError as exc:
             raise ConfigurationRefused(exc) from None
         app.steps["consumer"].update([PoolStep, ScalingStep])
@@ -82,7 +93,6 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         self._bounds: tuple[int, int] | None = None  # of its size, where that follows the load
         self._on_event: Callable[[PoolEvent], None] = lambda _event: None
         self._hard = HardShutdown()
-        self.events = EventSender()
         self.quarantine = Quarantine(app, self.settings.max_crashes_per_task, self.events.send)
 
     # ── life ─────────────────────────────────────────────────────────────────────────────
@@ -155,6 +165,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         engine.stop(between=self._watch(engine, self.settings.shutdown_timeout))
         self._hard.summarize()
         self._engine = None
+        self.gate.close(CLOSING)
 
     def wait_softly(self, timeout: float) -> None:
         """Let running tasks go on for so long, or until all have ended; start no others.
@@ -174,6 +185,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         if engine is not None:
             engine.kill()
             self._hard.summarize()
+            self.gate.close(CLOSING)
 
     # ── tasks ────────────────────────────────────────────────────────────────────────────
 
@@ -212,10 +224,13 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
             self._ledger,
             self._hard,
             self.quarantine,
+            self.gate,
         )
         try:
+            if job.headers is not None:
+                self.gate.check(job.headers)
             job.level = self._level(job.headers)
-        except InvalidTaskError as exc:
+        except WorkerPoolError as exc:
             tell(job.refused, exc)
             return job
         self._running.submit(job)
@@ -314,6 +329,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         }
         if self._engine is not None:
             info.update(describe_pool(self._engine, self._default_limits))
+            info.update(describe_gate(self.gate))
             info["quarantined"] = len(self.quarantine)
         return info
 

@@ -15,6 +15,9 @@ HEADER = "dependencies"
 ON_FAILURE_HEADER = "on_dependency_failure"
 TIMEOUT_HEADER = "dependency_timeout"
 
+#: Characters that an id may have at most where it is to be waited for.
+LONGEST_ID = 255
+
 
 class OnFailure(enum.StrEnum):
     """What becomes of a task when one that it waits for does not succeed."""
@@ -51,6 +54,9 @@ class Dependencies:
         for each in ids or ():
             if not isinstance(each, str) or not each:
                 raise InvalidTaskError(HEADER, ids, f"task ids, which are texts; not {each!r}")
+            if not storable(each):
+                expected = f"ids of at most {LONGEST_ID} characters, and no null among them"
+                raise InvalidTaskError(HEADER, ids, expected)
             if each == task_id:
                 raise InvalidTaskError(HEADER, ids, "other tasks: no task can wait for itself")
         return cls(tuple(dict.fromkeys(ids or ())), _policy(on_failure), _timeout(timeout))
@@ -105,6 +111,16 @@ def find_cycle(graph: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
 def describe_cycle(cycle: Iterable[str]) -> str:
     """``"a waits for b, which waits for a"``."""
     return ", which waits for ".join(cycle).replace(", which waits for ", " waits for ", 1)
+
+
+def storable(task_id: str) -> bool:
+    """Whether every store can keep a task of that id."""
+    return len(task_id) <= LONGEST_ID and task_id == plain(task_id)
+
+
+def plain(text: str) -> str:
+    """A text as every store can keep it: nothing but Unicode, and no null characters."""
+    return text.replace("\0", "?").encode("utf-8", "replace").decode()
 
 
 def _policy(value: object) -> OnFailure:

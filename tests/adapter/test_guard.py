@@ -10,6 +10,7 @@ from kombu.exceptions import ContentDisallowed, DecodeError
 
 from celery_workerpool.adapter.guard import Guard, GuardedStrategies, check_body, check_headers
 from celery_workerpool.errors import InvalidTaskError
+from celery_workerpool.gate.records import EndKind
 
 BODY = ([], {}, {})
 
@@ -117,6 +118,23 @@ class FakeMessage:
         self.rejected += 1
 
 
+class FakeGate:
+    """A gate that admits what has the header ``dependencies``, and remembers what has ended."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Any] = []
+        self.ends: list[tuple[str, EndKind]] = []
+
+    def concerns(self, headers: dict[str, Any]) -> bool:
+        return "dependencies" in headers
+
+    def admit(self, message: Any, run: Any) -> None:
+        self.waiting.append(run)
+
+    def ended(self, task_id: str, kind: EndKind, error: str) -> None:
+        self.ends.append((task_id, kind))
+
+
 class FakeConsumer:
     """A consumer that records failures that are stored and events that are sent."""
 
@@ -127,6 +145,8 @@ class FakeConsumer:
         self.connection_errors = (ConnectionError,)
         self._error = backend_error
         self.app = SimpleNamespace(backend=SimpleNamespace(mark_as_failure=self._store))
+        self.gate = FakeGate()
+        self.pool = SimpleNamespace(gate=self.gate)
         self.event_dispatcher = SimpleNamespace(send=lambda kind, **f: self.sent.append((kind, f)))
 
     def on_unknown_task(self, body: Any, message: Any, exc: KeyError) -> None:
@@ -170,6 +190,7 @@ def test_a_message_that_breaks_the_strategy_fails_alone(
     assert (task_id, stored, request.chord) == ("task-1", exc, {"task": "cb"})
     assert consumer.sent == [("task-failed", {"uuid": "task-1", "exception": repr(exc)})]
     assert message.rejected == 1
+    assert consumer.gate.ends == [("task-1", EndKind.FAILED)]
     assert "Task shop.add[task-1] has a malformed message and fails" in caplog.text
 
 
@@ -219,6 +240,26 @@ def test_a_result_store_that_is_down_does_not_keep_the_message(
     assert "Could not store the failure of task task-1" in caplog.text
 
 
+def test_what_waits_for_others_is_let_in_by_the_gate() -> None:
+    consumer = FakeConsumer()
+    seen: list[Any] = []
+    message = FakeMessage({"id": "task-1", "dependencies": ["a"]})
+    Guard(consumer, lambda *args: seen.append(args))(message, None, 1, "two")
+    assert seen == []
+    (let_in,) = consumer.gate.waiting
+    let_in()
+    assert seen == [(message, None, 1, "two")]
+
+
+def test_what_breaks_when_it_is_let_in_fails_alone() -> None:
+    consumer = FakeConsumer()
+    message = FakeMessage({"id": "task-1", "dependencies": ["a"]})
+    Guard(consumer, raising(ValueError("x")))(message, None)
+    consumer.gate.waiting[0]()
+    assert consumer.gate.ends == [("task-1", EndKind.FAILED)]
+    assert message.rejected == 1
+
+
 @pytest.mark.parametrize("exc", [ConnectionError("lost"), OSError("x"), RuntimeError("x")])
 def test_what_has_a_meaning_for_the_worker_passes(exc: Exception) -> None:
     message = FakeMessage({"id": "task-1"})
@@ -240,4 +281,5 @@ def test_an_unknown_task_is_reported_as_celery_does(name: object) -> None:
     message = FakeMessage({"id": "task-1", "task": name})
     GuardedStrategies(consumer)[name](message, None)
     ((_, reported, exc),) = consumer.unknown
+    assert consumer.gate.ends == [("task-1", EndKind.FAILED)]
     assert (reported, exc.args) == (message, (name,))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +16,7 @@ from celery.worker.request import Request
 from celery_workerpool.adapter.handle import TaskHandle, bare_call, seconds
 from celery_workerpool.adapter.shutdown import HardShutdown
 from celery_workerpool.errors import InvalidTaskError
+from celery_workerpool.gate.records import EndKind
 from celery_workerpool.metrics import Ledger
 from celery_workerpool.types import Limits, Loss, LossCause, RemoteFailure
 from tests.support.world import World
@@ -62,7 +63,9 @@ class FakeRequest(Request):
         self.fields = {
             "id": "task-1",
             "time_limits": (None, None),
-            "task": SimpleNamespace(soft_time_limit=None, time_limit=None, acks_late=False),
+            "task": SimpleNamespace(
+                soft_time_limit=None, time_limit=None, acks_late=False, ignore_result=False
+            ),
             **fields,
         }
         self.errors: list[Any] = []
@@ -82,6 +85,18 @@ class FakeRequest(Request):
         self.acknowledged_ += 1
 
 
+class OpenGate:
+    """A gate that nobody waits at; remembers what has ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[str, EndKind, str, bool, bool]] = []
+
+    def ended(
+        self, task_id: str, kind: EndKind, error: str = "", *, urgent: bool, ignored: bool
+    ) -> None:
+        self.ends.append((task_id, kind, error, urgent, ignored))
+
+
 def make_handle(
     callbacks: dict[str, Any] | None = None,
     *,
@@ -94,6 +109,7 @@ def make_handle(
     ledger: Ledger | None = None,
     cold: HardShutdown | None = None,
     quarantine: Any = None,
+    gate: Any = None,
 ) -> TaskHandle:
     return TaskHandle(
         engine,
@@ -106,6 +122,7 @@ def make_handle(
         ledger or Ledger(),
         cold or HardShutdown(),
         quarantine or NoQuarantine(),
+        gate or OpenGate(),
     )
 
 
@@ -398,3 +415,38 @@ def test_a_task_is_shown_and_counted_under_its_shadow() -> None:
     handle.started(1, 0.0)
     handle.succeeded((0, "3", 0.1))
     assert list(ledger.snapshot(0.0)["tasks"]) == ["COMPRESSION"]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ((0, "3", 0.1), (EndKind.DONE, "")),
+        ((1, astuple(FAILURE), 0.1), (EndKind.FAILED, "OutOfStock('tea')")),
+        ((1, astuple(replace(FAILURE, control="retry")), 0.1), None),
+        ((1, astuple(replace(FAILURE, control="ignore")), 0.1), None),
+        ((1, astuple(replace(FAILURE, control="reject", detail=True)), 0.1), None),
+    ],
+    ids=["done", "failed", "to be retried", "replaced", "given back"],
+)
+@pytest.mark.parametrize(
+    ("headers", "ignores", "urgent", "ignored"),
+    [
+        ({}, False, False, False),
+        ({"dependencies": ["a"]}, True, True, True),
+        ({"ignore_result": True}, False, False, True),
+    ],
+    ids=["plain", "in a graph", "ignored by its caller"],
+)
+def test_the_gate_hears_of_final_ends_only(
+    value: Any,
+    told: tuple[EndKind, str] | None,
+    headers: dict[str, Any],
+    ignores: bool,
+    urgent: bool,
+    ignored: bool,
+) -> None:
+    gate = OpenGate()
+    request = FakeRequest(task=SimpleNamespace(ignore_result=ignores))
+    args = ("shop.add", "task-1", headers, BODY)
+    for_request(request, target=fast_trace_task, args=args, gate=gate).succeeded(value)
+    assert gate.ends == ([("task-1", *told, urgent, ignored)] if told else [])

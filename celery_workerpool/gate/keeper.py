@@ -1,0 +1,168 @@
+"""Keeps tasks that wait, and releases them: the steps between store, results and broker.
+
+No lost wake-up, in whatever order things happen and wherever a crash comes: a task is
+registered in the store first and its dependencies are looked up second, while a result is
+stored first and the store is told of the end second. Whoever is second sees the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import islice, pairwise
+from typing import Protocol
+
+from ..policy.graph import describe_cycle, find_cycle
+from .records import (
+    Answer,
+    Cause,
+    CauseKind,
+    Counts,
+    Ending,
+    Parking,
+    Release,
+    State,
+    Turn,
+    Verdict,
+)
+from .store import BATCH, Store
+
+logger = logging.getLogger(__name__)
+
+#: Waiting tasks among which one search for cycles looks.
+SEARCHED = 2000
+
+
+class Ends(Protocol):
+    """Where results are."""
+
+    def look(self, ids: Iterable[str]) -> list[Ending]:
+        """The ends of those tasks that have ended."""
+
+
+class Outlet(Protocol):
+    """Where released tasks go."""
+
+    def publish(self, releases: Sequence[Release]) -> Sequence[Release]:
+        """Publish all that can be; those that the broker has when it returns."""
+
+
+class Keeper:
+    """One at a time, by one thread. What store, results or outlet raise passes.
+
+    Every method may be repeated after an error: nothing happens twice, and nothing is lost.
+    """
+
+    def __init__(
+        self, store: Store, results: Ends, outlet: Outlet, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._store = store
+        self._results = results
+        self._outlet = outlet
+        self._clock = clock
+        #: Released, and not yet published. What is lost here is released again by a sweep.
+        self._outbox: deque[Release] = deque()
+        self.published = 0
+
+    def park(self, parkings: Sequence[Parking]) -> list[Verdict]:
+        """Let tasks wait; a verdict for each. Those parked are safe when it returns."""
+        names = {name for parking in parkings for name in parking.dependencies}
+        known = {end.id: end for end in self._results.look(sorted(names))}
+        told = [
+            replace(
+                parking, known=tuple(known[name] for name in parking.dependencies if name in known)
+            )
+            for parking in parkings
+        ]
+        verdicts = self._store.park(told, self._clock())
+        pending = {name for verdict in verdicts for name in verdict.open}
+        if pending and (ended := self._results.look(sorted(pending))):
+            self.finish(ended)
+        awaited = [
+            parking.id
+            for parking, verdict in zip(parkings, verdicts, strict=True)
+            if verdict.answer is Answer.PARKED and verdict.awaited
+        ]
+        if awaited:
+            self._refuse_cycles(awaited)
+        return verdicts
+
+    def finish(self, endings: Sequence[Ending]) -> bool:
+        """These tasks have ended; True if others were waiting for the last of them."""
+        return self._deal_out(self._store.finish(endings, self._clock()))
+
+    def claim(self, publications: Sequence[tuple[str, str]]) -> list[bool]:
+        """Whether each ``(task, publication)`` is the one to run."""
+        return self._store.claim(publications, self._clock())
+
+    def withdraw(self, ids: Iterable[str]) -> list[Release]:
+        """Take those of the tasks that wait out of the store; the caller announces their end.
+
+        Until :meth:`finish` is told of it, a sweep may release them again.
+        """
+        cause = Cause(CauseKind.REVOKED)
+        return self._store.withdraw(dict.fromkeys(ids, cause), self._clock())
+
+    def sweep(self) -> None:
+        """Repair what is amiss, and learn what has ended without anybody telling the gate."""
+        found = self._store.sweep(self._clock())
+        self._deal_out(found.turn)
+        if ended := self._results.look(found.open):
+            self.finish(ended)
+        if found.tasks:
+            self._refuse_cycles(found.tasks)
+
+    def counts(self) -> Counts:
+        return self._store.counts()
+
+    def flush(self) -> None:
+        """Publish what could not be published before."""
+        while self._outbox:
+            batch = list(islice(self._outbox, BATCH))
+            out = self._outlet.publish(batch)
+            names = [(release.id, release.publication) for release in out]
+            self._store.released(names, self._clock())
+            for _ in batch:
+                self._outbox.popleft()
+            self.published += len(out)
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _deal_out(self, turn: Turn) -> bool:
+        some = bool(turn.releases)
+        while True:
+            self._outbox.extend(turn.releases)
+            self.flush()
+            if not turn.more:
+                return some
+            turn = self._store.finish([], self._clock())
+
+    def _refuse_cycles(self, ids: Iterable[str]) -> None:
+        """Release tasks that wait for themselves, so that they fail."""
+        graph = self._graph(ids)
+        while cycle := find_cycle(graph):
+            text = describe_cycle(cycle)
+            logger.error("Tasks wait for each other and fail: %s", text)
+            causes = {
+                name: Cause(CauseKind.CYCLE, following, text) for name, following in pairwise(cycle)
+            }
+            self._outbox.extend(self._store.withdraw(causes, self._clock()))
+            for name in causes:
+                del graph[name]
+        self.flush()
+
+    def _graph(self, ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """What these tasks wait for, and what that waits for, as far as it is in the store."""
+        graph: dict[str, tuple[str, ...]] = {}
+        seen = frontier = set(ids)
+        while frontier and len(graph) < SEARCHED:
+            found = self._store.look(sorted(frontier))
+            parked = {i: record.open for i, record in found.items() if record.state is State.PARKED}
+            graph.update(parked)
+            frontier = {name for names in parked.values() for name in names} - seen
+            seen = seen | frontier
+        return graph

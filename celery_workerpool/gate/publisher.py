@@ -1,0 +1,91 @@
+"""Puts released tasks back into the queues that they came from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from .parcel import CAUSE, PUBLICATION, Parcel
+from .records import Release
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that the broker may take to confirm a message.
+CONFIRM_TIMEOUT = 30.0
+
+
+class Publisher:
+    """Publishes on a connection of its own, which it opens when it is needed. One thread only."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._connection: Any = None
+
+    def publish(self, releases: Sequence[Release]) -> Sequence[Release]:
+        """Publish all that the broker takes; those that it has when this returns.
+
+        Raises what kombu raises for a lost connection; then it may have any of them.
+        """
+        try:
+            self._publish(releases)
+        except self._lost:
+            raise
+        except Exception as exc:  # One that cannot be published must not hold up the others.
+            if len(releases) > 1:
+                return [done for each in releases for done in self.publish([each])]
+            logger.error("Task %s is ready, but cannot be published: %r", releases[0].id, exc)
+            return []
+        return releases
+
+    def _publish(self, releases: Sequence[Release]) -> None:
+        try:
+            with self._connected().Producer() as producer, producer.batch():
+                for release in releases:
+                    _publish(producer, release)
+        except Exception:  # Whatever it was, this connection is not to be trusted any more.
+            self.close()
+            raise
+
+    @property
+    def _lost(self) -> tuple[type[Exception], ...]:
+        errors: tuple[type[Exception], ...] = self._app.connection_for_write().connection_errors
+        return (*errors, OSError)
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.collect()  # Closes without talking to a broker that may be gone.
+
+    def _connected(self) -> Any:
+        if self._connection is None:
+            connection = self._app.connection_for_write()
+            if connection.transport.driver_type == "amqp":
+                options = {"transport_options": {"confirm_publish": True}}
+                connection = self._app.connection_for_write(**options)
+            self._connection = connection
+        return self._connection
+
+
+def _publish(producer: Any, release: Release) -> None:
+    parcel = Parcel.of_bytes(release.parcel)
+    headers = {**parcel.headers, PUBLICATION: release.publication}
+    properties = dict(parcel.properties)
+    compression = headers.pop("compression", None)
+    expiration = properties.pop("expiration", None)
+    if release.cause is not None:
+        cause = release.cause
+        headers[CAUSE] = [cause.kind.value, cause.dependency, cause.error]
+    producer.publish(
+        parcel.body,
+        content_type=parcel.content_type or "application/octet-stream",
+        content_encoding=parcel.content_encoding,
+        headers=headers,
+        compression=compression,
+        exchange=parcel.exchange,
+        routing_key=parcel.routing_key,
+        # kombu takes seconds and sends milliseconds.
+        expiration=None if expiration is None else int(expiration) / 1000,
+        confirm_timeout=CONFIRM_TIMEOUT,
+        **properties,
+    )

@@ -1,0 +1,66 @@
+"""How a task ends that must not run: what its headers say, as errors and as reasons for others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.worker import state as worker_state
+
+from ..errors import DependencyFailedError, InvalidTaskError
+from ..policy.graph import HEADER
+from .parcel import CAUSE
+from .records import Cause, CauseKind
+
+#: What the reason of a task begins with that was not run. Such reasons are passed on as they are,
+#: so that the last task of a long chain names the first that failed.
+_NOT_RUN = "not run, since "
+_LONG_AGO = "1970-01-01T00:00:00+00:00"
+
+
+def cause_to_plain(cause: Cause) -> list[str]:
+    """For a message header."""
+    return [cause.kind.value, cause.dependency, cause.error]
+
+
+def prepare(headers: dict[str, Any]) -> None:
+    """Change the headers of a message that must not run, so that Celery ends it right away."""
+    kind = _kind(headers[CAUSE])
+    headers["eta"] = None
+    if kind is CauseKind.EXPIRED:
+        headers["expires"] = _LONG_AGO  # By the clock of whoever released it, it has.
+    elif kind is CauseKind.REVOKED:
+        worker_state.revoked.add(headers["id"])
+
+
+def error_of(value: Any) -> Exception:
+    """The error with which a message fails that has this header."""
+    kind = _kind(value)
+    _, dependency, error = (*map(str, value), "", "", "")[:3] if kind else ("", "", "")
+    match kind:
+        case CauseKind.CYCLE:
+            return InvalidTaskError(HEADER, [dependency], f"no cycle: {error}")
+        case CauseKind.UNKNOWN:
+            text = f"nothing was heard of {dependency} in time, for which this task waited"
+            return DependencyFailedError(text, dependency)
+        case CauseKind.FAILED | CauseKind.CANCELLED:
+            verb = "failed" if kind is CauseKind.FAILED else "was cancelled"
+            text = f"task {dependency}, for which this one waited, {verb}: {error}"
+            return DependencyFailedError(text, dependency)
+        case _:
+            return InvalidTaskError(CAUSE, value, "[kind, task id, error]")
+
+
+def reason_of(exc: BaseException) -> str:
+    """A task's error as those see it who wait for that task."""
+    if not isinstance(exc, DependencyFailedError):
+        return repr(exc)
+    text = str(exc)
+    _, found, rest = text.partition(_NOT_RUN)
+    return _NOT_RUN + (rest if found else text.replace(", for which this one waited,", ""))
+
+
+def _kind(value: Any) -> CauseKind | None:
+    try:
+        return CauseKind(value[0])
+    except (ValueError, TypeError, IndexError, KeyError):
+        return None

@@ -1,0 +1,85 @@
+"""What the result backend knows of tasks that others wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from celery import states
+from celery.backends.base import DisabledBackend
+
+from .records import Ending, EndKind
+
+#: Ids that one question names.
+BATCH = 200
+
+_KINDS = {
+    states.SUCCESS: EndKind.DONE,
+    states.FAILURE: EndKind.FAILED,
+    states.REVOKED: EndKind.CANCELLED,
+}
+
+
+class Results:
+    """Looks tasks up where their results are. The backend is that of the calling thread."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        cls = type(app.backend)
+        # By name: none of their modules need be there.
+        self._names = {base.__name__ for base in cls.__mro__}
+        #: Whether other processes can read there what a child has stored.
+        self.shared = not (
+            issubclass(cls, DisabledBackend)
+            or "RPCBackend" in self._names
+            or getattr(app.backend, "backend", None) == "memory"
+        )
+
+    def look(self, ids: Iterable[str]) -> list[Ending]:
+        """The ends of those tasks that have ended; raises what the backend raises."""
+        names = list(ids) if self.shared else []
+        return [
+            ending
+            for start in range(0, len(names), BATCH)
+            for ending in self._look(names[start : start + BATCH])
+        ]
+
+    def _look(self, names: list[str]) -> Iterator[Ending]:
+        for name, meta in self._metas(names):
+            kind = _KINDS.get(meta.get("status"))
+            if kind is not None:
+                yield Ending(name, kind, "" if kind is EndKind.DONE else _text(meta["result"]))
+
+    def _metas(self, names: list[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        backend = self._app.backend
+        if "RedisBackend" in self._names:
+            found = backend.mget([backend.get_key_for_task(name) for name in names])
+            for name, value in zip(names, found, strict=True):
+                if value:
+                    yield name, backend.decode(value)
+            return
+        if "DatabaseBackend" in self._names:
+            names = _ended(backend, names)
+        for name in names:
+            yield name, backend.get_task_meta(name, cache=False)
+
+
+def _ended(backend: Any, names: list[str]) -> list[str]:
+    """Those of the tasks that have ended, by one query."""
+    task = backend.task_cls
+    session = backend.ResultSession()
+    try:
+        query = session.query(task.task_id)
+        rows = query.filter(task.task_id.in_(names), task.status.in_(list(_KINDS))).all()
+    finally:
+        session.close()
+    return [row[0] for row in rows]
+
+
+def _text(result: Any) -> str:
+    """What a failed task's result says, as ``repr`` shows exceptions."""
+    if not isinstance(result, Mapping):
+        return repr(result)
+    message = result.get("exc_message")
+    arguments = message if isinstance(message, list | tuple) else [message]
+    return f"{result.get('exc_type')}({', '.join(map(repr, arguments))})"

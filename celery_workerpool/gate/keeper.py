@@ -32,8 +32,10 @@ from .store import BATCH, Store
 
 logger = logging.getLogger(__name__)
 
-#: Waiting tasks among which one search for cycles looks.
-SEARCHED = 2000
+#: Waiting tasks among which a search for cycles looks, when one comes and in a sweep; seconds
+#: between two of the latter. They find what the first kind had no time for, or a crash undid.
+SEARCHED, SEARCHED_LATER = 200, 5000
+SEARCH_INTERVAL = 60.0
 
 
 class Ends(Protocol):
@@ -65,6 +67,7 @@ class Keeper:
         self._clock = clock
         #: Released, and not yet published. What is lost here is released again by a sweep.
         self._outbox: deque[Release] = deque()
+        self._next_search = clock() + SEARCH_INTERVAL
         self.published = 0
 
     def park(self, parkings: Sequence[Parking]) -> list[Verdict]:
@@ -87,7 +90,7 @@ class Keeper:
             if verdict.answer is Answer.PARKED and verdict.awaited
         ]
         if awaited:
-            self._refuse_cycles(awaited)
+            self._refuse_cycles(awaited, SEARCHED)
         return verdicts
 
     def finish(self, endings: Sequence[Ending]) -> bool:
@@ -112,8 +115,9 @@ class Keeper:
         self._deal_out(found.turn)
         if ended := self._results.look(found.open):
             self.finish(ended)
-        if found.tasks:
-            self._refuse_cycles(found.tasks)
+        if found.tasks and self._clock() >= self._next_search:
+            self._next_search = self._clock() + SEARCH_INTERVAL
+            self._refuse_cycles(found.tasks, SEARCHED_LATER)
 
     def counts(self) -> Counts:
         return self._store.counts()
@@ -141,9 +145,9 @@ class Keeper:
                 return some
             turn = self._store.finish([], self._clock())
 
-    def _refuse_cycles(self, ids: Iterable[str]) -> None:
+    def _refuse_cycles(self, ids: Iterable[str], limit: int) -> None:
         """Release tasks that wait for themselves, so that they fail."""
-        graph = self._graph(ids)
+        graph = self._graph(ids, limit)
         while cycle := find_cycle(graph):
             text = describe_cycle(cycle)
             logger.error("Tasks wait for each other and fail: %s", text)
@@ -155,11 +159,11 @@ class Keeper:
                 del graph[name]
         self.flush()
 
-    def _graph(self, ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    def _graph(self, ids: Iterable[str], limit: int) -> dict[str, tuple[str, ...]]:
         """What these tasks wait for, and what that waits for, as far as it is in the store."""
         graph: dict[str, tuple[str, ...]] = {}
         seen = frontier = set(ids)
-        while frontier and len(graph) < SEARCHED:
+        while frontier and len(graph) < limit:
             found = self._store.look(sorted(frontier))
             parked = {i: record.open for i, record in found.items() if record.state is State.PARKED}
             graph.update(parked)

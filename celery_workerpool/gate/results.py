@@ -48,7 +48,7 @@ class Results:
         for name, meta in self._metas(names):
             kind = _KINDS.get(meta.get("status"))
             if kind is not None:
-                yield Ending(name, kind, "" if kind is EndKind.DONE else _text(meta["result"]))
+                yield Ending(name, kind, _text(kind, meta["result"]))
 
     def _metas(self, names: list[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         backend = self._app.backend
@@ -76,10 +76,14 @@ def _ended(backend: Any, names: list[str]) -> list[str]:
     return [row[0] for row in rows]
 
 
-def _text(result: Any) -> str:
+def _text(kind: EndKind, result: Any) -> str:
     """What a failed task's result says, as ``repr`` shows exceptions."""
+    if kind is EndKind.DONE:
+        return ""
     if not isinstance(result, Mapping):
-        return repr(result)
+        return str(result) if kind is EndKind.CANCELLED else repr(result)
     message = result.get("exc_message")
     arguments = message if isinstance(message, list | tuple) else [message]
+    if kind is EndKind.CANCELLED:
+        return ", ".join(map(str, arguments))
     return f"{result.get('exc_type')}({', '.join(map(repr, arguments))})"

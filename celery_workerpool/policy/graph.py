@@ -55,7 +55,7 @@ class Dependencies:
             if not isinstance(each, str) or not each:
                 raise InvalidTaskError(HEADER, ids, f"task ids, which are texts; not {each!r}")
             if not storable(each):
-                expected = f"ids of at most {LONGEST_ID} characters, and no null among them"
+                expected = f"ids of at most {LONGEST_ID} characters, and no null in them"
                 raise InvalidTaskError(HEADER, ids, expected)
             if each == task_id:
                 raise InvalidTaskError(HEADER, ids, "other tasks: no task can wait for itself")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from celery import chain, group, states
 from celery.result import AsyncResult
 
 from tests.support.waiting import wait_until
@@ -21,7 +24,8 @@ def two_workers(make_worker: Workers, **conf: Any) -> Iterator[tuple[CeleryWorke
     """On the same queue, with a store of their own."""
     conf = {
         "result_backend_transport_options": {"global_keyprefix": f"{uuid.uuid4().hex}:"},
-        "workerpool_gate_sweep_interval": 0.5,
+        "workerpool_gate_sweep_interval": 0.2,
+        "task_queue_max_priority": 10,
         **conf,
     }
     first = make_worker(conf=conf)
@@ -31,27 +35,131 @@ def two_workers(make_worker: Workers, **conf: Any) -> Iterator[tuple[CeleryWorke
         yield first, second
 
 
-def after(worker: CeleryWorker, *results: AsyncResult, **more: Any) -> dict[str, Any]:
+def after(*results: AsyncResult, **headers: Any) -> dict[str, Any]:
     """Options of a task that waits for others."""
-    return {"headers": {"dependencies": [result.id for result in results], **more}}
+    return {"headers": {"dependencies": [result.id for result in results], **headers}}
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
 
 
 def lines(path: Path) -> list[str]:
     return path.read_text().split() if path.exists() else []
 
 
-def test_a_diamond(make_worker: Workers, tmp_path: Path) -> None:
+def wait_for_parked(worker: CeleryWorker, count: int) -> None:
+    wait_until(lambda: worker.stats()["pool"]["parked"] == count, f"{count} tasks wait")
+
+
+def ended(worker: CeleryWorker, result: AsyncResult) -> tuple[str, str]:
+    """State and error, as soon as it has an end."""
+    wait_until(lambda: worker.state(result) in states.READY_STATES, f"an end of {result.id}")
+    end = worker.app.AsyncResult(result.id)
+    return end.state, f"{type(end.result).__name__}: {end.result}"
+
+
+def test_a_task_runs_when_all_that_it_waits_for_is_done(
+    make_worker: Workers, tmp_path: Path
+) -> None:
     trace, go = tmp_path / "trace", tmp_path / "go"
     with two_workers(make_worker) as (worker, _):
         top = worker.send("trace_and_wait", str(trace), "top", str(go))
         left, right = (
-            worker.send("append", str(trace), name, **after(worker, top))
-            for name in ("left", "right")
+            worker.send("append", str(trace), name, **after(top)) for name in ("left", "right")
         )
-        bottom = worker.send("append", str(trace), "bottom", **after(worker, left, right))
-        wait_until(lambda: worker.stats()["pool"]["parked"] == 3, "three tasks wait")
-        worker.wait_until_idle
+        bottom = worker.send("append", str(trace), "bottom", **after(left, right))
+        wait_for_parked(worker, 3)
+        assert worker.queued() == 0
+        assert worker.inspect("reserved") == []
         go.touch()
         bottom.get(timeout=30)
-        assert (lines(trace)[0], lines(trace)[-1]) == ("top", "bottom")
         assert sorted(lines(trace)) == ["bottom", "left", "right", "top"]
+        assert (lines(trace)[0], lines(trace)[-1]) == ("top", "bottom")
+
+        # What is done already, groups' members, chains' ends, and what has no result.
+        members = group(worker.task("add").s(i, 1) for i in range(3)).apply_async()
+        end = chain(worker.task("add").s(1, 1), worker.task("add").s(2)).apply_async()
+        silent = worker.task("features.without_result").apply_async((str(trace),))
+        all_of_it = worker.send("add", 1, 2, **after(bottom, *members, end, silent))
+        assert all_of_it.get(timeout=30) == 3
+        assert "without_result" in trace.read_text()
+        assert worker.send("add", 2, 2, **after(all_of_it, silent)).get(timeout=30) == 4
+        wait_for_parked(worker, 0)
+
+
+def test_a_chain_as_long_as_one_likes(make_worker: Workers, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    length = int(os.environ.get("WORKERPOOL_TEST_CHAIN", "50"))
+    ids = [new_id() for _ in range(length)]
+    with two_workers(make_worker) as (worker, _):
+        # The last first: each arrives before what it waits for.
+        for number in reversed(range(length)):
+            headers = {"dependencies": ids[number - 1 : number]}
+            worker.send("append", str(trace), str(number), task_id=ids[number], headers=headers)
+        result = worker.app.AsyncResult(ids[-1])
+        result.get(timeout=60)
+        assert lines(trace) == [str(number) for number in range(length)]
+
+
+def test_what_becomes_of_a_task_when_a_dependency_fails(
+    make_worker: Workers, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace"
+    with two_workers(make_worker) as (worker, _):
+        go = tmp_path / "go"
+        first = worker.send("wait_for_file", str(go))
+        broken = worker.send("raises", "no tea", **after(first))
+        told = worker.task("features.errback").s(str(trace))
+        failed = worker.send("add", 1, 1, link_error=told, **after(broken))
+        transitive = worker.send("add", 1, 1, **after(failed))
+        cancelled = worker.send("add", 1, 1, **after(broken, on_dependency_failure="cancel"))
+        with_it = worker.send("add", 1, 1, **after(cancelled))
+        anyway = worker.send("add", 1, 1, **after(transitive, on_dependency_failure="run"))
+        wait_for_parked(worker, 6)
+        go.touch()
+        error = f"DependencyFailedError: task {broken.id}, for which this one waited, "
+        why = "failed: ValueError('no tea')"
+        assert ended(worker, failed) == (states.FAILURE, error + why)
+        state, text = ended(worker, transitive)
+        assert state == states.FAILURE
+        assert text == (
+            f"DependencyFailedError: task {failed.id}, for which this one waited, failed: "
+            f"not run, since task {broken.id} {why}"
+        )
+        assert ended(worker, cancelled) == (states.REVOKED, "TaskRevokedError: revoked")
+        assert "was cancelled: revoked" in ended(worker, with_it)[1]
+        assert anyway.get(timeout=30) == 2
+        wait_until(lambda: failed.id in trace.read_text(), "the errback of what failed")
+        late = worker.send("add", 1, 1, **after(broken))
+        assert ended(worker, late) == (states.FAILURE, error + why)
+
+
+def test_what_can_never_run_ends(make_worker: Workers) -> None:
+    with two_workers(make_worker) as (worker, other):
+        lost, a, b, c = (worker.app.AsyncResult(new_id()) for _ in range(4))
+        unknown = worker.send("add", 1, 1, **after(lost, dependency_timeout=0.5))
+        for one, another in ((a, b), (b, c), (c, a)):
+            worker.send("add", 1, 1, task_id=one.id, **after(another))
+        state, text = ended(worker, unknown)
+        assert (state, lost.id in text) == (states.FAILURE, True)
+        for result in (a, b, c):
+            state, text = ended(worker, result)
+            assert (state, text.startswith("InvalidTaskError: ")) == (states.FAILURE, True)
+            assert text.count(" waits for ") == 3
+
+        revoked = worker.send("add", 1, 1, **after(lost))
+        waiting = worker.send("add", 1, 1, **after(revoked))
+        soon = datetime.now(UTC) + timedelta(seconds=1)
+        expired = worker.send("add", 1, 1, expires=soon, **after(lost))
+        assert ended(worker, expired)[0] == states.REVOKED
+        wait_for_parked(worker, 2)
+        worker.app.control.revoke(revoked.id)
+        assert ended(worker, revoked) == (states.REVOKED, "TaskRevokedError: revoked")
+        assert "was cancelled: revoked" in ended(worker, waiting)[1]
+        for bad in ([""], "x", 5, [5], [None]):
+            broken = worker.send("add", 1, 1, headers={"dependencies": bad})
+            state, text = ended(worker, broken)
+            assert (state, f"dependencies = {bad!r}" in text) == (states.FAILURE, True)
+        wait_for_parked(worker, 0)
+        wait_for_parked(other, 0)

@@ -11,6 +11,9 @@ from celery_workerpool.errors import InvalidTaskError
 from celery_workerpool.policy.graph import Dependencies, OnFailure, describe_cycle, find_cycle
 
 NAMES = st.sampled_from("abcdefgh")
+IDS_ONLY = "expected ids of at most 255 characters, and no null in them"
+CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+IDS = st.text(CHARACTERS, min_size=1, max_size=255)
 GRAPHS = st.dictionaries(NAMES, st.lists(NAMES, unique=True))
 
 
@@ -41,6 +44,13 @@ def test_headers_say_what_a_task_waits_for(headers: dict[str, Any], expected: De
         ("dependencies", [""], "expected task ids, which are texts; not ''"),
         ("dependencies", ["a", 5], "expected task ids, which are texts; not 5"),
         ("dependencies", ["a", "t"], "expected other tasks: no task can wait for itself"),
+        (
+            "dependencies",
+            ["a" * 256],
+            IDS_ONLY,
+        ),
+        ("dependencies", ["\0"], IDS_ONLY),
+        ("dependencies", ["\ud800"], IDS_ONLY),
         ("on_dependency_failure", "explode", "expected one of fail, run, cancel"),
         ("on_dependency_failure", ["fail"], "expected one of fail, run, cancel"),
         ("dependency_timeout", 0, "expected seconds, as a number above 0"),
@@ -56,7 +66,7 @@ def test_malformed_headers_are_refused(header: str, value: object, message: str)
     assert str(caught.value) == f"{header} = {value!r}: {message}"
 
 
-@given(st.lists(st.text(min_size=1), min_size=1), st.sampled_from(OnFailure), st.floats(0.1, 1e6))
+@given(st.lists(IDS, min_size=1), st.sampled_from(OnFailure), st.floats(0.1, 1e6))
 def test_headers_survive_the_way(ids: list[str], policy: OnFailure, timeout: float) -> None:
     dependencies = Dependencies.checked("", ids, policy, timeout)
     assert Dependencies.of_headers("", dependencies.to_headers()) == dependencies

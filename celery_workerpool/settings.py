@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from .errors import SettingsError
@@ -78,6 +80,15 @@ class Settings:
     worker_recycle_threshold: int | None = None
     #: Seconds after which a child is replaced; None: none.
     max_worker_age: float | None = None
+    #: A file that holds the worker's condition and is touched each second while it lives;
+    #: ``%n``, ``%h`` and ``%d`` as in the name of a log file.
+    health_file: str | None = None
+    #: Port of an HTTP endpoint for probes, 0 for any that is free; None: there is none.
+    health_port: int | None = None
+    #: Where it listens.
+    health_host: str = "127.0.0.1"
+    #: Seconds that the worker's main loop may stand still until it counts as stuck.
+    stuck_after: float = 30.0
     #: Modules that register handlers of task types, by dotted name or as paths of .py files.
     handler_modules: tuple[str, ...] = ()
     #: Folders outside of which handlers open no file; None: no limit.
@@ -102,6 +113,9 @@ class Settings:
         self._check_count("max_tasks_per_worker", at_least=1, optional=True)
         self._check_count("worker_recycle_threshold", at_least=1, optional=True)
         self._check("max_worker_age", above=0.0, optional=True)
+        self._check_count("health_port", at_least=0, at_most=65535, optional=True)
+        self._check_health_places()
+        self._check("stuck_after", at_least=1.0)
         self._check_names("handler_modules")
         self._check_names("file_roots", optional=True)
         self._check_names("custom_modules")
@@ -204,6 +218,15 @@ class Settings:
         if getattr(self, lower) > bound:
             expected = f"at most {PREFIX}{upper} ({bound:g})"
             raise SettingsError(PREFIX + lower, getattr(self, lower), expected)
+
+    def _check_health_places(self) -> None:
+        file, host = self.health_file, self.health_host
+        if file is not None and not (isinstance(file, str) and Path(file).is_absolute()):
+            raise SettingsError(PREFIX + "health_file", file, "an absolute path or None")
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            raise SettingsError(PREFIX + "health_host", host, "an IP address") from None
 
     def _check_names(self, name: str, *, optional: bool = False) -> None:
         value = getattr(self, name)

@@ -37,11 +37,14 @@ class PoolStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
         self._redelivery.connected(consumer.task_consumer.channel)
         consumer.pool.events.connected(consumer.event_dispatcher)
         consumer.pool.gate.connected(consumer)
+        consumer.pool.pulse.connected(consumer)
 
     def stop(self, consumer: Any) -> None:
         """The consumer stops: for good, or to come back with a new connection."""
         consumer.pool.events.disconnected()
         consumer.pool.gate.disconnected()
+        if _comes_back(consumer):
+            consumer.pool.pulse.disconnected()
         if consumer.hub is not None and _comes_back(consumer):
             consumer.pool.leave_event_loop()
 

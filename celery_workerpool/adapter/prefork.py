@@ -9,7 +9,6 @@ Nothing of prefork's machinery runs.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,16 +23,14 @@ from .. import __version__
 from ..engine.drivers import HubDriver, PollDriver, ThreadDriver
 from ..engine.engine import Engine
 from ..engine.jobs import Job, tell
-from ..engine.options import CrewOptions, EngineOptions
 from ..errors import SettingsError, WorkerPoolError
 from ..events import PoolEvent
 from ..gate.gate import Gate
 from ..metrics import Ledger
 from ..policy import priority
 from ..process.launcher import Launcher
-from ..process.machine import Machine
 from ..settings import Settings
-from ..types import Limits, MemoryLimits, TaskPriority
+from ..types import Limits, TaskPriority
 from . import control  # noqa: F401  # makes its commands known to the worker
 from .bootsteps import PoolStep
 from .eventsender import EventSender
@@ -45,7 +42,9 @@ from .info import (
     describe_scaling,
     describe_status,
 )
-from .options import scaling_options, strictest
+from .options import engine_options, max_tasks, start_probes
+from .probes import Probes
+from .pulse import INTERVAL, Pulse
 from .quarantine import Quarantine
 from .refusal import ConfigurationRefused
 from .returning import finish_poll, give_back
@@ -55,8 +54,7 @@ from .shutdown import HardShutdown, ShutdownWatch
 
 logger = logging.getLogger(__name__)
 
-#: Seconds a spawned child may take to import the application, unless told otherwise.
-SPAWN_TIMEOUT = 60.0
+
 #: Seconds that a worker which stops may take to tell the gate of the last tasks that have ended.
 CLOSING = 3.0
 
@@ -93,29 +91,25 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         self._bounds: tuple[int, int] | None = None  # of its size, where that follows the load
         self._on_event: Callable[[PoolEvent], None] = lambda _event: None
         self._hard = HardShutdown()
+        self.pulse = Pulse()
+        self._probes: Probes | None = None
         self.quarantine = Quarantine(app, self.settings.max_crashes_per_task, self.events.send)
 
     # ── life ─────────────────────────────────────────────────────────────────────────────
 
     def on_start(self) -> None:
-        memory = self._memory_limits()
-        runtime = CeleryRuntime(self.app, self._hostname, report_memory=memory.recycle is not None)
         spawn = not self.forking_enable
-        options = EngineOptions(
-            aging=self.settings.priority_aging,
-            memory=memory,
-            sample_interval=self.settings.memory_sample_interval,
-            crew=CrewOptions(
-                start_timeout=self._start_timeout(spawn),
-                max_tasks=self._max_tasks,
-                soft_max_tasks=self.settings.max_tasks_per_worker,
-                max_age=self.settings.max_worker_age,
-                most_ahead=math.ceil(Machine().cpus()),
-                before_launch=self._announce_child,
-                observe=self._observe,
-            ),
-            scaling=self._bounds and scaling_options(self.settings, self._bounds),
+        options = engine_options(
+            self.app.conf,
+            self.settings,
+            self.options,
+            spawn=spawn,
+            bounds=self._bounds,
+            before_launch=self._announce_child,
+            observe=self._observe,
         )
+        report_memory = options.memory.recycle is not None
+        runtime = CeleryRuntime(self.app, self._hostname, report_memory=report_memory)
         launcher = Launcher(runtime, spawn=spawn)  # Before the pool opens descriptors of its own.
         # On a transport with an event loop, that one takes over with the first connection.
         driver = ThreadDriver() if self.options.get("threads", True) else PollDriver()
@@ -125,6 +119,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         # Celery's banner shows the last part of this module's name: "prefork".
         how = "spawn" if spawn else "fork"
         logger.info("celery_workerpool %s: starting %s children (%s)", __version__, self.limit, how)
+        self._probes = start_probes(self.settings, self.pulse, self._hostname, self._engine)
 
     def did_start_ok(self) -> bool:
         return self._running.started_ok
@@ -133,6 +128,8 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         """Called with every new connection to the broker."""
         self._hub = hub
         self._running.attach(HubDriver(hub))
+        if self._probes is not None:
+            hub.call_repeatedly(INTERVAL, self.pulse.beat)
 
     def leave_event_loop(self) -> None:
         """The connection is lost: carry on without the loop until there is another."""
@@ -146,6 +143,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
 
     def on_close(self) -> None:
         """The worker stops: hand over nothing more."""
+        self.pulse.stopping()
         if self._engine is not None:
             self._unstarted += self._engine.flush()
             self._engine.close()
@@ -163,9 +161,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         if worker_state.should_terminate in (None, False):
             self._give_back_unstarted(engine)
         engine.stop(between=self._watch(engine, self.settings.shutdown_timeout))
-        self._hard.summarize()
-        self._engine = None
-        self.gate.close(CLOSING)
+        self._ended()
 
     def wait_softly(self, timeout: float) -> None:
         """Let running tasks go on for so long, or until all have ended; start no others.
@@ -176,6 +172,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         if engine is None or engine.entered:  # What the engine is doing cannot be finished.
             time.sleep(timeout)
             return
+        self.pulse.stopping()
         self._unstarted += engine.flush()
         engine.drain(self._watch(engine, None), time.monotonic() + timeout)
 
@@ -184,8 +181,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.kill()
-            self._hard.summarize()
-            self.gate.close(CLOSING)
+            self._ended()
 
     # ── tasks ────────────────────────────────────────────────────────────────────────────
 
@@ -322,7 +318,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         info: dict[str, object] = {
             "implementation": f"{module}:{kind.__name__}",
             "max-concurrency": self.limit,
-            "max-tasks-per-child": self._max_tasks or "N/A",
+            "max-tasks-per-child": max_tasks(self.settings, self.options) or "N/A",
             "max-memory-per-child": self.options.get("max_memory_per_child") or "N/A",
             "put-guarded-by-semaphore": False,
             "writes": "N/A",
@@ -335,9 +331,17 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
 
     # ── helpers ──────────────────────────────────────────────────────────────────────────
 
+    def _ended(self) -> None:
+        self._engine = None
+        self._hard.summarize()
+        self.gate.close(CLOSING)
+        if self._probes is not None:
+            self._probes.stop()
+            self._probes = None
+
     def _watch(self, engine: Engine, timeout: float | None) -> ShutdownWatch:
         grace = self.settings.terminate_grace
-        return ShutdownWatch(engine, grace, timeout, self._hub, self.events)
+        return ShutdownWatch(engine, grace, timeout, self._hub, self.events, self.pulse)
 
     def _give_back_unstarted(self, engine: Engine) -> None:
         """Others may take what is not started while this worker waits for what is."""
@@ -354,12 +358,8 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
             raise RuntimeError("the worker pool is not running: start() comes first")
         return self._engine
 
-    @property
-    def _max_tasks(self) -> int | None:
-        celerys = self.options.get("maxtasksperchild")
-        return strictest(celerys, self.settings.worker_recycle_threshold)
-
     def _observe(self, event: PoolEvent) -> None:
+        self.pulse.observe(event)
         self.events.send(event)
         self._on_event(event)
 
@@ -373,20 +373,6 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
             return float(TaskPriority.NORMAL)
         number = headers["delivery_info"].get("priority")
         return priority.level(headers.get(priority.HEADER), number, low_first=self._low_first)
-
-    def _memory_limits(self) -> MemoryLimits:
-        kibibytes = self.options.get("max_memory_per_child")
-        if not kibibytes:
-            return MemoryLimits()
-        recycle = int(kibibytes) * 1024
-        ratio = self.settings.memory_kill_ratio
-        return MemoryLimits(recycle, int(recycle * ratio) if ratio else None)
-
-    def _start_timeout(self, spawn: bool) -> float:
-        if self.settings.start_timeout is not None:
-            return self.settings.start_timeout
-        timeout = float(self.app.conf.worker_proc_alive_timeout)
-        return max(timeout, SPAWN_TIMEOUT) if spawn else timeout
 
     def _announce_child(self) -> None:
         signals.worker_before_create_process.send(sender=self)

@@ -13,6 +13,7 @@ from kombu.message import Message
 from ..engine.engine import Engine
 from ..types import LossCause
 from .eventsender import EventSender
+from .pulse import Pulse
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ class ShutdownWatch:
             ``get_event_loop`` no longer knows it after the first lost connection.)
         events: where timers send events. A signal handler that stops the worker may have
             interrupted one who is sending; whoever sends again then waits for ever.
+        pulse: beats with each round.
     """
 
     def __init__(
@@ -39,7 +41,9 @@ class ShutdownWatch:
         timeout: float | None,
         hub: Any,
         events: EventSender,
+        pulse: Pulse,
     ) -> None:
+        self._pulse = pulse
         self._engine = engine
         self._hub = hub
         self._events = events
@@ -48,6 +52,7 @@ class ShutdownWatch:
         self._end_at = now + timeout if timeout is not None else inf
 
     def __call__(self) -> None:
+        self._pulse.beat()
         if self._hub is not None:
             try:
                 if self._events.free:

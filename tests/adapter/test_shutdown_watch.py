@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from celery_workerpool.adapter.eventsender import EventSender
+from celery_workerpool.adapter.pulse import Pulse
 from celery_workerpool.adapter.shutdown import ShutdownWatch
 from tests.support.world import World
 
@@ -35,7 +36,7 @@ def test_no_timer_fires_while_the_interrupted_code_sends_events() -> None:
     hub, events, dispatcher = Hub(), EventSender(), Dispatcher()
     events.connected(dispatcher)
     with World() as world:
-        watch = ShutdownWatch(world.engine, 5.0, None, hub, events)
+        watch = ShutdownWatch(world.engine, 5.0, None, hub, events, Pulse())
         with dispatcher.mutex:
             watch()
         assert hub.fired == 0

@@ -12,6 +12,7 @@ from typing import Any
 
 from celery import shared_task
 from celery.exceptions import SoftTimeLimitExceeded
+from celery.worker.control import control_command
 
 from celery_workerpool import WorkerShuttingDown, shutdown_notice
 
@@ -172,3 +173,11 @@ def retry_at_shutdown(self: Any, path: str, name: str, gate: str) -> str:
     except WorkerShuttingDown:
         raise self.retry(countdown=0, max_retries=None) from None
     return name
+
+
+@control_command()
+def hang_main_loop(state: Any, path: str, **_: object) -> dict[str, str]:
+    """A remote control command that does not return until there is a file."""
+    while not Path(path).exists():
+        time.sleep(0.01)
+    return {"ok": "hung"}

@@ -1,4 +1,4 @@
-"""The whole way: twenty tasks, their callbacks and events, an analysis of results, figures.
+"""The whole way: twenty tasks, their callbacks and events, one that waits for ten, figures.
 
 Needs ``pip install "celery_workerpool[embedded,data,analysis]"``.
 """
@@ -35,19 +35,19 @@ def main() -> None:
         ]
         print(f"Submitted {len(task_ids)} tasks")
 
-        # Tasks cannot wait for other tasks yet (dependencies=…), so we wait for the ten whose
-        # results are analysed together, and send their rows.
-        manager.wait(task_ids[:10], timeout=60)
-        rows = [row for task_id in task_ids[:10] for row in manager.result(task_id)["data"]]
+        # The first results are in, and the ten tasks that are analysed together have ended or not:
+        # the analysis waits for them by itself.
+        manager.wait(task_ids[:1], timeout=60)
         print("Current metrics:", manager.get_metrics())
 
-        aggregate_id = manager.submit_task(
+        parent_id = manager.submit_task(
             WorkerTaskType.ANALYSIS,
-            {"type": "statistical", "data": rows},
+            {"type": "aggregate", "tasks": task_ids[:10]},
             aggregated,
             priority=TaskPriority.CRITICAL,
+            dependencies=task_ids[:10],
         )
-        manager.wait([*task_ids, aggregate_id], timeout=60)
+        manager.wait([*task_ids, parent_id], timeout=60)
 
         metrics = manager.get_metrics()
         print("\n=== Final Statistics ===")

@@ -21,7 +21,7 @@ def describe(task_id: str, consumer: Any) -> dict[str, Any]:
     """
     queues = [queue.name for queue in consumer.task_consumer.queues]
     found: dict[str, Any] = {"place": None, "retries": 0, "queues": queues}
-    request = worker_state.requests.get(task_id)
+    request = _request(task_id)
     if request is None:
         return found
     found["retries"] = request.request_dict.get("retries") or 0
@@ -42,6 +42,16 @@ def describe(task_id: str, consumer: Any) -> dict[str, Any]:
     ]
     urgent = sum(other.level < handle.level for other in others)
     return {**found, "place": "waiting", "ahead": len(others), "urgent": urgent}
+
+
+def _request(task_id: str) -> Any:
+    # Not Celery's table of requests: a task that is tried again is taken out of it when the end
+    # of its attempt is noted, although the next attempt may have come before.
+    for requests in (worker_state.scheduled_requests, worker_state.reserved_requests):
+        found = [request for request in list(requests) if request.id == task_id]
+        if found:
+            return min(found, key=lambda request: request in worker_state.active_requests)
+    return None
 
 
 def _handle(request: Any) -> TaskHandle | None:

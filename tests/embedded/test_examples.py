@@ -76,7 +76,7 @@ def test_complete(place: Place) -> None:
         assert f"Task {i} processed 1000 items" in output
     assert len(re.findall(r"Task \S+ completed in ", output)) == 21
     assert "Current metrics: Metrics(total_workers=" in output
-    assert "Aggregate result: 10000 rows" in output
+    assert re.search(r"^Aggregate result: {'tasks': 10, 'items': 10000, ", output, re.MULTILINE)
     assert "Total tasks: 21\nCompleted: 21\nFailed: 0\n" in output
     assert re.search(r"^Average duration: \d+ ms$", output, re.MULTILINE)
     assert re.search(r"^Throughput: \d+\.\d\d tasks/sec$", output, re.MULTILINE)

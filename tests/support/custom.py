@@ -72,3 +72,14 @@ def half_way(gate: str, ctx: TaskContext) -> str:
     while not Path(gate).exists():
         time.sleep(0.01)
     return "done"
+
+
+def found(ctx: TaskContext) -> list[str]:
+    """Ids of the tasks whose results are there."""
+    return list(ctx.dependency_results)
+
+
+def fail_with(trace: str, ctx: TaskContext) -> None:
+    """Leave a trace, and fail with the ids of the tasks whose results are there."""
+    leave(trace, "fail_with")
+    raise RuntimeError(", ".join(ctx.dependency_results))

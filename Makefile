@@ -9,7 +9,7 @@ RUN := $(BIN)/python -m tools.services run
 
 help:
 	@echo 'make demo [DIR=folder] [POOL=prefork]   the pool at work on real files'
-	@echo 'make test [ARGS=…]                      lint, types, and all tests on a real Redis and RabbitMQ'
+	@echo 'make test [ARGS=…]                      lint, types, and all tests on real servers'
 	@echo 'make lint                               lint and types only'
 	@echo 'make format                             mend what lint can mend'
 	@echo 'make conformance                        Celery'\''s own integration tests, here and on prefork'

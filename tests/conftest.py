@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from tools.services import RABBITMQ, REDIS, Service, ServiceUnavailable, required, service
+from tools.services import (
+    POSTGRESQL,
+    RABBITMQ,
+    REDIS,
+    Service,
+    ServiceUnavailable,
+    required,
+    service,
+)
 
 from .support.leaks import no_leaks
 from .support.worker import CeleryWorker
@@ -42,6 +50,12 @@ def redis_url() -> Iterator[str]:
 def rabbitmq_url() -> Iterator[str]:
     """A real RabbitMQ."""
     yield from _url(RABBITMQ)
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """A real PostgreSQL, as SQLAlchemy names it."""
+    yield from _url(POSTGRESQL)
 
 
 @pytest.fixture(params=["redis", "rabbitmq"])

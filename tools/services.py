@@ -1,8 +1,9 @@
-"""Redis and RabbitMQ for tests, conformance and benchmarks: found or started, and stopped.
+"""Redis, RabbitMQ and PostgreSQL for tests, conformance and benchmarks: found or started, stopped.
 
     python -m tools.services run COMMAND [ARGUMENT …]
 
-runs a command with REDIS_URL and RABBITMQ_URL in its environment. For each server, in order:
+runs a command with REDIS_URL, RABBITMQ_URL and POSTGRESQL_URL in its environment. For each
+server, in order:
 
 1. the URL that the environment has already;
 2. a binary that is on this machine, started on a free port of 127.0.0.1;
@@ -18,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -30,13 +32,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-REDIS_URL, RABBITMQ_URL = "REDIS_URL", "RABBITMQ_URL"
+REDIS_URL, RABBITMQ_URL, POSTGRESQL_URL = "REDIS_URL", "RABBITMQ_URL", "POSTGRESQL_URL"
 
 #: Seconds for a server to answer; RabbitMQ takes 5 to 15 on a small machine.
 START_TIMEOUT = 90.0
 STOP_TIMEOUT = 20.0
 #: Where Debian puts the RabbitMQ that any user may run, without the wrapper that asks for root.
 RABBITMQ_BINARIES = ("/usr/lib/rabbitmq/bin/rabbitmq-server",)
+
+#: Where Debian puts PostgreSQL, version by version, and users that may run it: root may not.
+POSTGRESQL_PLACE = Path("/usr/lib/postgresql")
+POSTGRESQL_USERS = ("postgres", "nobody")
 
 _PR_SET_PDEATHSIG = 1
 
@@ -54,14 +60,14 @@ class Service:
         package: Debian's package.
         start: starts it; a context manager that yields its URL. Raises ServiceUnavailable
             where there is no binary.
-        compose: its name in ``docker-compose.yml``, and its URL there.
+        compose: its name in ``docker-compose.yml``, and its URL there; None: it is not there.
     """
 
     name: str
     variable: str
     package: str
     start: Callable[[], contextlib.AbstractContextManager[str]]
-    compose: tuple[str, str]
+    compose: tuple[str, str] | None
 
 
 @contextlib.contextmanager
@@ -130,6 +136,8 @@ def install(*packages: str) -> None:
 
 @contextlib.contextmanager
 def _composed(kind: Service) -> Iterator[str]:
+    if kind.compose is None:
+        raise ServiceUnavailable("docker-compose.yml has none")
     name, url = kind.compose
     command = ["docker", "compose", "-f", str(ROOT / "docker-compose.yml")]
     if not shutil.which("docker"):
@@ -141,7 +149,9 @@ def _composed(kind: Service) -> Iterator[str]:
         _quietly([*command, "rm", "--stop", "--force", name], os.environ)
 
 
-def _quietly(command: Sequence[str], environ: Mapping[str, str]) -> None:
+def _quietly(
+    command: Sequence[str], environ: Mapping[str, str], *, user: str | None = None
+) -> None:
     """Run a command; what it prints is shown only if it fails."""
     done = subprocess.run(
         command,
@@ -151,6 +161,7 @@ def _quietly(command: Sequence[str], environ: Mapping[str, str]) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
+        user=user,
     )
     if done.returncode:
         last = done.stdout.strip().splitlines()[-1:] or ["no output"]
@@ -219,6 +230,41 @@ def start_rabbitmq() -> Iterator[str]:
             yield f"amqp://guest:guest@127.0.0.1:{port}//"
 
 
+@contextlib.contextmanager
+def start_postgresql() -> Iterator[str]:
+    """A PostgreSQL of its own, which takes every user's word for it; its URL is SQLAlchemy's."""
+    places = sorted(POSTGRESQL_PLACE.glob("*/bin/postgres"))
+    found = shutil.which("postgres") or (str(places[-1]) if places else None)
+    binary = Path(found).resolve() if found else None
+    if binary is None or not (initdb := binary.with_name("initdb")).exists():
+        raise ServiceUnavailable("there is no postgres with an initdb beside it")
+    with _directory("postgresql") as directory:
+        port, data = free_port(), directory / "data"
+        owner = _unprivileged(directory)
+        options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync"]
+        _quietly([str(initdb), f"--pgdata={data}", *options], os.environ, user=owner)
+        command = [str(binary), "-D", str(data), "-p", str(port), "-h", "127.0.0.1"]
+        command += ["-k", str(directory), "-F"]  # Nothing need survive this machine's crash.
+        # SIGTERM would wait for clients.
+        with _process(
+            "PostgreSQL", command, {}, directory, user=owner, stop=signal.SIGINT
+        ) as process:
+            _wait_for("PostgreSQL", process, directory, lambda: _postgresql_answers(binary, port))
+            yield f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
+
+
+def _unprivileged(directory: Path) -> str | None:
+    """Give a directory to a user that is not root, if this process is; that user's name."""
+    if os.geteuid() != 0:
+        return None
+    for name in POSTGRESQL_USERS:
+        with contextlib.suppress(KeyError):
+            entry = pwd.getpwnam(name)
+            os.chown(directory, entry.pw_uid, entry.pw_gid)
+            return name
+    raise ServiceUnavailable("PostgreSQL refuses to be run by root, and there is nobody else")
+
+
 REDIS = Service(
     "Redis", REDIS_URL, "redis-server", start_redis, ("redis", "redis://127.0.0.1:6379/0")
 )
@@ -229,6 +275,9 @@ RABBITMQ = Service(
     start_rabbitmq,
     ("rabbitmq", "amqp://guest:guest@127.0.0.1:5672//"),
 )
+
+
+POSTGRESQL = Service("PostgreSQL", POSTGRESQL_URL, "postgresql", start_postgresql, None)
 
 
 def free_port() -> int:
@@ -250,7 +299,13 @@ def _directory(name: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _process(
-    name: str, command: Sequence[str], environ: Mapping[str, str], directory: Path
+    name: str,
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    directory: Path,
+    *,
+    user: str | None = None,
+    stop: int = signal.SIGTERM,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process of its own group, ended with the block, or when this process is killed."""
     libc = ctypes.CDLL(None)
@@ -268,11 +323,13 @@ def _process(
             stderr=subprocess.STDOUT,
             start_new_session=True,
             preexec_fn=die_with_parent if sys.platform == "linux" else None,
+            user=user,
+            extra_groups=None if user is None else [],
         )
     try:
         yield process
     finally:
-        process.terminate()
+        process.send_signal(stop)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_TIMEOUT)
         with contextlib.suppress(ProcessLookupError):
@@ -300,6 +357,11 @@ def _rabbitmq_answers(port: int) -> bool:
     return _exchange(port, b"AMQP\x00\x00\x09\x01").startswith(b"\x01")  # Connection.Start
 
 
+def _postgresql_answers(binary: Path, port: int) -> bool:
+    command = [str(binary.with_name("pg_isready")), "-q", "-h", "127.0.0.1", "-p", str(port)]
+    return subprocess.run(command, check=False).returncode == 0
+
+
 def _exchange(port: int, request: bytes) -> bytes:
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=2.0) as sock:
@@ -318,7 +380,7 @@ def run(command: Sequence[str]) -> int:
     """Run a command with the servers' URLs in its environment; its exit code."""
     environ = dict(os.environ)
     with contextlib.ExitStack() as stack:
-        for kind in (REDIS, RABBITMQ):
+        for kind in (REDIS, RABBITMQ, POSTGRESQL):
             try:
                 environ[kind.variable] = stack.enter_context(service(kind))
             except ServiceUnavailable as exc:

@@ -18,7 +18,7 @@ from .store import Store, Terms
 
 #: How many leases a task that was published may wait for a worker until it is published again.
 REPEAT = 20
-EXPECTED = "redis://…, rediss://…, sentinel://…, redis+socket://… or memory://"
+EXPECTED = "redis://…, rediss://…, sentinel://…, redis+socket://…, db+DATABASE://… or memory://"
 
 
 def open_store(app: Any, settings: Settings) -> Store | None:
@@ -40,10 +40,10 @@ def open_store(app: Any, settings: Settings) -> Store | None:
         return MemoryStore(terms)
     try:
         store = _store(app, url or app.backend_cls or app.conf.result_backend, terms)
-    except (ImproperlyConfigured, ImportError) as exc:
+    except (ImproperlyConfigured, ImportError, *_sql_errors()) as exc:
         if url is None:
             return None
-        raise SettingsError(f"{PREFIX}gate_store", url, f"what can be used here: {exc}") from exc
+        raise SettingsError(f"{PREFIX}gate_store", url, f"{EXPECTED} ({exc})") from exc
     if store is None and url is not None:
         raise SettingsError(f"{PREFIX}gate_store", url, EXPECTED)
     return store
@@ -56,7 +56,23 @@ def _store(app: Any, where: Any, terms: Terms) -> Store | None:
         options = app.conf.result_backend_transport_options or {}
         prefix = str(options.get("global_keyprefix", ""))
         return RedisStore(cls(app=app, url=url).client, terms, prefix)
+    if "DatabaseBackend" in names:
+        from .database import make_engine  # SQLAlchemy need not be there.
+        from .sql import SqlStore
+
+        url = url or app.conf.database_url
+        if url is None:
+            return None
+        return SqlStore(make_engine(url, app.conf.database_engine_options or {}), terms)
     return None
+
+
+def _sql_errors() -> tuple[type[Exception], ...]:
+    try:
+        from sqlalchemy.exc import ArgumentError
+    except ImportError:
+        return ()
+    return (ArgumentError,)
 
 
 def home(app: Any) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from celery_workerpool.errors import SettingsError
 from celery_workerpool.gate.memory import MemoryStore
 from celery_workerpool.gate.opening import home, open_store
 from celery_workerpool.gate.redis import RedisStore
+from celery_workerpool.gate.sql import SqlStore
 from celery_workerpool.settings import Settings
 
 
@@ -34,13 +36,20 @@ def test_without_such_a_place_there_is_none(backend: str | None) -> None:
     assert opened(backend) is None
 
 
+def test_an_sql_database_will_do() -> None:
+    assert isinstance(opened("db+sqlite:///nowhere.db"), SqlStore)
+    assert isinstance(opened("rpc://", gate_store="db+sqlite:///nowhere.db"), SqlStore)
+
+
 def test_a_store_in_memory_has_to_be_asked_for() -> None:
     assert isinstance(opened("redis://127.0.0.1:1", gate_store="memory://"), MemoryStore)
 
 
-@pytest.mark.parametrize("url", ["rpc://", "gopher://x"])
+@pytest.mark.parametrize("url", ["rpc://", "gopher://x", "db+nosuch://x"])
 def test_what_cannot_be_a_store_is_refused(url: str) -> None:
-    with pytest.raises(SettingsError, match=f"workerpool_gate_store = '{url}': expected"):
+    with pytest.raises(
+        SettingsError, match=re.escape(f"workerpool_gate_store = '{url}': expected redis://")
+    ):
         opened("redis://127.0.0.1:1", gate_store=url)
 
 

@@ -163,8 +163,7 @@ def test_parked_tasks_can_be_withdrawn(make_store: MakeStore) -> None:
 
 def test_a_sweep_names_what_to_look_for(make_store: MakeStore) -> None:
     store = make_store()
-    for i in range(150):
-        park(store, f"t{i}", "common", f"d{i}")
+    store.park([parking(f"t{i}", "common", f"d{i}") for i in range(150)], NOW)
     sweeps = [store.sweep(NOW), store.sweep(NOW)]
     assert [len(sweep.tasks) for sweep in sweeps] == [100, 50]
     names = {name for sweep in sweeps for name in sweep.open}

@@ -82,7 +82,7 @@ def test_split_and_merge(large: Path, tmp_path: Path) -> None:
             "operation": "split",
             "input": str(large),
             "output_dir": str(tmp_path),
-            "bytes": 75 * MIB,
+            "bytes": SIZE // 3 + MIB,
         },
         {"operation": "merge", "inputs": parts, "output": str(tmp_path / "merged")},
         warm={"operation": "hash", "input": __file__},
@@ -94,7 +94,7 @@ def test_split_and_merge(large: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("algorithm", "level", "mebibytes"),
     # The slow ones get less, and still more than they may hold.
-    [("gzip", 1, 210), ("zstd", 3, 210), ("bz2", 1, 48), ("lzma", 0, 48)],
+    [("gzip", 1, SIZE // MIB), ("zstd", 3, SIZE // MIB), ("bz2", 1, 48), ("lzma", 0, 48)],
 )
 def test_compress_and_decompress(
     tmp_path: Path, algorithm: str, level: int, mebibytes: int

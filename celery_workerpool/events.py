@@ -11,7 +11,8 @@ follows the task's ``send_events``. What happens while there is no connection is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 #: What every name begins with. Monitors take an event of Celery's groups that they do not know
@@ -27,7 +28,7 @@ class PoolEvent:
 
     def to_fields(self) -> dict[str, object]:
         """The fields on the wire; plain data."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,15 @@ class WorkerCreated(PoolEvent):
 
 @dataclass(frozen=True, slots=True)
 class WorkerError(PoolEvent):
-    """A child died though nobody wanted it to, before it was ready or later."""
+    """A child died though nobody wanted it to, or gives no sign of life."""
 
     NAME = "workerpool-worker-error"
     number: int
     child_pid: int | None  # None: it was never started
-    error: str  # "died before it was ready (exitcode 1)"
+    error: str  # "died before it was ready (exitcode 1)", "no sign of life for 30.2 s"
+    task: str = ""  # "name[id]" of the one it runs or ran
+    #: ``condition``, ``memory``, ``peak`` and ``stack``: see :class:`.types.Evidence`
+    evidence: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,8 @@ class WorkerTerminated(PoolEvent):
     number: int
     child_pid: int | None
     cause: str  # the value of a LossCause: "time-limit", "memory", …
+    task: str = ""  # "name[id]" of the one it ran
+    evidence: Mapping[str, object] = field(default_factory=dict)  # as in WorkerError
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,17 @@ class TaskReleased(PoolEvent):
 
     NAME = "workerpool-task-released"
     uuid: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoopLag(PoolEvent):
+    """The worker's main process was late by more than ``workerpool_loop_lag_threshold``.
+
+    While it is, no task is handed over and no limit is kept. Sent once, until it is in time again.
+    """
+
+    NAME = "workerpool-loop-lag"
+    lag: float  # seconds
 
 
 @dataclass(frozen=True, slots=True)

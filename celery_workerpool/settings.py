@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import SettingsError
+from .types import UnhealthyPolicy
 
 #: Celery settings that belong to this package start with it (``CELERY_WORKERPOOL_…`` in Django).
 PREFIX = "workerpool_"
@@ -31,6 +32,16 @@ class Settings:
     #: Kill a child whose memory exceeds this multiple of ``worker_max_memory_per_child``
     #: while its task runs; None leaves it to be replaced after the task.
     memory_kill_ratio: float | None = None
+    #: Seconds between two signs of life of a child; None: it gives none, and nothing of what
+    #: follows here is done.
+    heartbeat_interval: float | None = 1.0
+    #: Seconds without one until a child is unhealthy.
+    health_check_interval: float = 30.0
+    #: What becomes of an unhealthy child that runs a task: "report" or "kill". A task's own
+    #: attribute ``workerpool_unhealthy_policy`` outranks it. An idle one is always replaced.
+    unhealthy_policy: str = "report"
+    #: Seconds by which the main process may be late before an event says so; None: never.
+    loop_lag_threshold: float | None = 1.0
     #: Seconds a child may take until it is ready; None: ``worker_proc_alive_timeout``, and at
     #: least 60 where every child is a fresh interpreter (``worker_pool_start_method`` spawn).
     start_timeout: float | None = None
@@ -100,6 +111,10 @@ class Settings:
         self._check("priority_aging", above=0.0)
         self._check("memory_sample_interval", at_least=0.01)
         self._check("memory_kill_ratio", at_least=1.0, optional=True)
+        self._check("heartbeat_interval", at_least=0.05, optional=True)
+        self._check("health_check_interval", above=0.0)
+        self._check_choice("unhealthy_policy", [policy.value for policy in UnhealthyPolicy])
+        self._check("loop_lag_threshold", above=0.0, optional=True)
         self._check("start_timeout", above=0.0, optional=True)
         self._check("terminate_grace", at_least=0.0)
         self._check("shutdown_timeout", at_least=0.0, optional=True)
@@ -227,6 +242,11 @@ class Settings:
             ipaddress.ip_address(host)
         except ValueError:
             raise SettingsError(PREFIX + "health_host", host, "an IP address") from None
+
+    def _check_choice(self, name: str, choices: list[str]) -> None:
+        value = getattr(self, name)
+        if value not in choices:
+            raise SettingsError(PREFIX + name, value, f"one of {', '.join(choices)}")
 
     def _check_names(self, name: str, *, optional: bool = False) -> None:
         value = getattr(self, name)

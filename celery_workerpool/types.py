@@ -45,11 +45,16 @@ class TaskStatus(enum.Enum):
 
 
 class WorkerState(enum.Enum):
-    """Where a child process is in its life; every change happens in ``engine.Worker``."""
+    """Where a child process is in its life; every change happens in ``engine.Worker``.
+
+    UNHEALTHY is how an idle or busy child is shown that gives no sign of life; what it is to do
+    does not change by that.
+    """
 
     STARTING = "STARTING"
     IDLE = "IDLE"
     BUSY = "BUSY"
+    UNHEALTHY = "UNHEALTHY"
     TERMINATING = "TERMINATING"
     TERMINATED = "TERMINATED"
 
@@ -70,6 +75,21 @@ class MemoryLimits:
     kill: int | None = None  # above it the child is killed at once
 
 
+class Health(enum.Enum):
+    """What a child's signs of life say of it."""
+
+    HEALTHY = "healthy"
+    SUSPECT = "suspect"  # some are missing
+    UNHEALTHY = "unhealthy"  # there was none for the whole health check interval
+
+
+class UnhealthyPolicy(enum.Enum):
+    """What becomes of a child that is unhealthy while it runs a task."""
+
+    REPORT = "report"
+    KILL = "kill"  # and replace; its task is lost
+
+
 class LossCause(enum.Enum):
     """Why a task ended without an answer from the child that ran it."""
 
@@ -77,11 +97,45 @@ class LossCause(enum.Enum):
     TERMINATED = "terminated"  # ended because its submitter asked for it
     TIME_LIMIT = "time-limit"  # ended by the pool, over its hard time limit
     MEMORY = "memory"  # ended by the pool, over its memory limit
+    UNHEALTHY = "unhealthy"  # ended by the pool, for it gave no sign of life
     CHANNEL = "channel"  # the task closed the child's connection to the pool
     SHUTDOWN = "shutdown"  # the pool was told to end at once
     DEADLINE = "deadline"  # the pool was told to end, and has waited long enough
     OVERDUE = "overdue"  # not ready, or not gone, in its time
     UNWANTED = "unwanted"  # the pool was to be smaller before the child was ready
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known of a child at the moment when something is wrong with it."""
+
+    condition: str = ""  # "stopped (state T), 0.00 s of CPU time since its last sign of life"
+    #: Memory at the last looks, oldest first: how many seconds ago, and bytes.
+    memory: tuple[tuple[float, int], ...] = ()
+    peak: int | None = None  # bytes, the most that was seen while it ran its task
+    stack: str = ""  # of all Python threads; "" where it could not be had
+
+    def __bool__(self) -> bool:
+        return bool(self.condition or self.memory or self.stack)
+
+    def __str__(self) -> str:
+        """Lines that follow a headline."""
+        lines = [f"Condition: {self.condition}."] if self.condition else []
+        if self.memory:
+            curve = ", ".join(f"{size / 2**20:.1f} (-{age:.1f} s)" for age, size in self.memory)
+            lines.append(f"Memory in MiB: {curve}; peak {mebibytes(self.peak)}.")
+        if self.stack:
+            lines += ["Last stack:", self.stack]
+        return "\n".join(lines)
+
+    def to_plain(self) -> dict[str, object]:
+        """As an event carries it."""
+        return {
+            "condition": self.condition,
+            "memory": [list(sample) for sample in self.memory],
+            "peak": self.peak,
+            "stack": self.stack,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +150,7 @@ class Loss:
     rss_age: float | None = None  # seconds between that sample and the end
     oom_killed: bool | None = None  # None: this system does not tell
     memory_limit: int | None = None  # bytes, when the limit was the cause
+    evidence: Evidence = Evidence()
 
     def __str__(self) -> str:
         return f"{self._headline()} (pid {self.pid}{self._memory()}{self._oom()})."
@@ -104,6 +159,8 @@ class Loss:
         match self.cause:
             case LossCause.MEMORY:
                 return f"Memory limit of {mebibytes(self.memory_limit)} exceeded: child killed"
+            case LossCause.UNHEALTHY:
+                return "Worker gave no sign of life: child killed"
             case LossCause.CHANNEL:
                 return "Worker lost its connection to the pool: the task closed it"
             case LossCause.SHUTDOWN:

@@ -17,6 +17,8 @@ BUSY = {
     "progress": (24.0, "step 36"),
     "tasks_done": 1200,
     "rss": 54 << 20,
+    "load": 0.972,
+    "condition": "",
     "age": 75.0,
     "going": "to be replaced: pool restart",
 }
@@ -29,29 +31,31 @@ STARTING = {
     "progress": None,
     "tasks_done": 0,
     "rss": None,
+    "load": None,
+    "condition": "",
     "age": 0.1,
     "going": "",
 }
 
 
 def lines(**reply: Any) -> list[str]:
-    return click.unstyle(block("w@host", reply)).splitlines()
+    return click.unstyle(block("w@host", {"loop_lag": 0.0, **reply})).splitlines()
 
 
 def test_a_line_says_what_a_child_does_how_far_it_is_and_why_it_will_go() -> None:
     assert lines(target=2, running=1, waiting=3, children=[BUSY, STARTING]) == [
         "w@host  1 of 2 children busy, 3 tasks wait",
-        "  CHILD   PID  STATE     TASKS    MEMORY    AGE",
-        "      2  4711  BUSY      1,200  54.0 MiB   1:15  app.resize[1f] for 36.5 s, "
+        "  CHILD   PID  STATE     TASKS    MEMORY  CPU    AGE",
+        "      2  4711  BUSY      1,200  54.0 MiB  97%   1:15  app.resize[1f] for 36.5 s, "
         "24 %: step 36; to be replaced: pool restart",
-        "     10     -  STARTING      0         -  0.1 s",
+        "     10     -  STARTING      0         -    -  0.1 s",
     ]
 
 
 def test_one_is_not_many() -> None:
     assert lines(target=1, running=0, waiting=1, children=[]) == [
         "w@host  0 of 1 child busy, 1 task waits",
-        "  CHILD  PID  STATE  TASKS  MEMORY  AGE",
+        "  CHILD  PID  STATE  TASKS  MEMORY  CPU  AGE",
     ]
 
 
@@ -73,3 +77,11 @@ def test_how_the_size_follows_the_load() -> None:
     assert shown == "  scales from 2 to 8 (dry run); 4.1 s ago: 2 as before: no memory"
     assert lines(**empty, scaling={**scaling, "last": None})[1] == "  scales from 2 to 8"
     assert len(lines(**empty, scaling=None)) == 2
+
+
+def test_an_unhealthy_child_says_what_is_wrong_and_a_late_worker_how_late_it_is() -> None:
+    stopped = {**BUSY, "state": "UNHEALTHY", "condition": "stopped (state T)", "going": ""}
+    head, _, line = lines(target=1, running=1, waiting=0, loop_lag=2.5, children=[stopped])
+    assert head.endswith("0 tasks wait, main process late by 2.5 s in the last minute")
+    assert "UNHEALTHY" in line
+    assert line.endswith("24 %: step 36; stopped (state T)")

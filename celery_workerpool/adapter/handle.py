@@ -20,7 +20,7 @@ from ..events import TaskProgress
 from ..gate.records import EndKind
 from ..metrics import Ledger, Outcome
 from ..policy.graph import HEADER
-from ..types import Limits, Loss, LossCause, RemoteFailure
+from ..types import Limits, Loss, LossCause, RemoteFailure, UnhealthyPolicy
 from .outcome import error_info, exception_info, loss_info
 
 if TYPE_CHECKING:
@@ -145,6 +145,16 @@ class TaskHandle(Job):
             soft=seconds("soft time limit", soft or default.soft),
             hard=seconds("time limit", hard or default.hard),
         )
+
+    def unhealthy_policy(self) -> UnhealthyPolicy | None:
+        """The task's attribute ``workerpool_unhealthy_policy``; a wrong one counts as none."""
+        task = None if self._request is None else self._request.task
+        value = getattr(task, "workerpool_unhealthy_policy", None)
+        try:
+            return None if value is None else UnhealthyPolicy(value)
+        except ValueError:
+            logger.error("Task %s: workerpool_unhealthy_policy = %r is no policy", self, value)
+            return None
 
     # ── what the engine tells ────────────────────────────────────────────────────────────
 

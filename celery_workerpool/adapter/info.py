@@ -6,6 +6,7 @@ import platform
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from math import inf
 from typing import Any
 
 import psutil
@@ -13,7 +14,7 @@ import psutil
 from ..engine.engine import Engine
 from ..engine.worker import Worker
 from ..gate.gate import Gate
-from ..types import Limits, mebibytes
+from ..types import Health, Limits, mebibytes
 
 
 def describe_pool(engine: Engine, default_limits: Limits) -> dict[str, object]:
@@ -30,6 +31,8 @@ def describe_pool(engine: Engine, default_limits: Limits) -> dict[str, object]:
         "max-concurrency": engine.target,
         "running": engine.running,
         "waiting": engine.waiting,
+        "unhealthy": sum(worker.health is Health.UNHEALTHY for worker in workers),
+        "loop-lag": round(engine.health.lag.worst(now), 3),
         "timeouts": (default_limits.soft or 0, default_limits.hard or 0),
         "processes": [worker.pid for worker in workers if worker.pid is not None],
         **{f"child-{worker.index + 1}": _line(worker, now) for worker in workers},
@@ -45,6 +48,7 @@ def describe_status(engine: Engine) -> dict[str, object]:
         "running": engine.running,
         "waiting": engine.waiting,
         "scaling": describe_scaling(engine),
+        "loop_lag": engine.health.lag.worst(now),
         "children": [_record(worker, now) for worker in workers],
     }
 
@@ -100,27 +104,36 @@ def _record(worker: Worker, now: float) -> dict[str, object]:
     """Ages and run times in seconds, memory in bytes; None where not known or not there.
 
     ``number`` is the one in the child's log lines, ``serial`` the one in events, which is never
-    used again; ``going`` says why it will not stay.
+    used again; ``going`` says why it will not stay. ``heard`` is how long ago it gave a sign of
+    life, ``load`` the part of a CPU that it used between the last two, ``peak`` the most memory
+    that was seen in its present or last task, ``condition`` what is wrong if it is unhealthy.
     """
     job = worker.job
     return {
         "number": worker.index + 1,
         "serial": worker.number,
         "pid": worker.pid,
-        "state": worker.state.value,
+        "state": worker.shown_state.value,
+        "health": worker.health.value,
+        "condition": worker.condition,
+        "heard": max(0.0, now - worker.heard_at) if worker.heard_at < inf else None,
+        "load": worker.load,
         "task": None if job is None else str(job),
         "runtime": None if job is None else now - worker.job_started_at,
         "progress": None if job is None else job.progress,
         "tasks_done": worker.tasks_done,
         "tasks_failed": worker.tasks_failed,
         "rss": worker.rss,
+        "peak": worker.peak,
         "age": now - worker.started_at,
         "going": _going(worker),
     }
 
 
 def _line(worker: Worker, now: float) -> list[str]:
-    parts = [worker.state.value]
+    parts = [worker.shown_state.value]
+    if worker.condition:
+        parts.append(worker.condition)
     job = worker.job
     if job is not None:
         parts.append(f"{job} for {now - worker.job_started_at:.1f} s")

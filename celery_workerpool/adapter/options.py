@@ -10,7 +10,7 @@ from typing import Any
 from celery.utils.nodenames import host_format, node_format
 
 from ..engine.engine import Engine
-from ..engine.options import CrewOptions, EngineOptions, ScalingOptions
+from ..engine.options import CrewOptions, EngineOptions, HealthOptions, ScalingOptions
 from ..engine.room import MachineRoom
 from ..errors import SettingsError
 from ..events import PoolEvent
@@ -18,7 +18,7 @@ from ..policy.liveness import Health, judge
 from ..policy.scaling import ScalingRules
 from ..process.machine import Machine
 from ..settings import PREFIX, Settings
-from ..types import MemoryLimits
+from ..types import MemoryLimits, UnhealthyPolicy
 from .probes import Probes, Systemd
 from .pulse import Pulse
 
@@ -47,6 +47,12 @@ def engine_options(
         aging=settings.priority_aging,
         memory=memory_limits(settings, options.get("max_memory_per_child")),
         sample_interval=settings.memory_sample_interval,
+        health=HealthOptions(
+            heartbeat=settings.heartbeat_interval,
+            limit=settings.health_check_interval,
+            policy=UnhealthyPolicy(settings.unhealthy_policy),
+            lag_threshold=settings.loop_lag_threshold,
+        ),
         crew=CrewOptions(
             start_timeout=start_timeout(settings, conf.worker_proc_alive_timeout, spawn),
             max_tasks=max_tasks(settings, options),

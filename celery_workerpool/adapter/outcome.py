@@ -40,14 +40,11 @@ def loss_info(loss: Loss, signum: int | None, task: str) -> ExceptionInfo:
         signum: the signal that the task was terminated with, if it was.
         task: its name and id. Celery logs this error without saying which task it is about.
     """
-    exc: Exception
     if loss.cause is LossCause.TERMINATED:
-        exc = Terminated(signum or 0)
-    elif loss.cause is LossCause.MEMORY:
-        exc = MemoryLimitExceeded(f"{loss} Task: {task}.")
-    else:
-        exc = WorkerLostError(f"{loss} Task: {task}.")
-    return error_info(exc)
+        return error_info(Terminated(signum or 0))
+    kind = MemoryLimitExceeded if loss.cause is LossCause.MEMORY else WorkerLostError
+    text = f"{loss} Task: {task}."
+    return error_info(kind(f"{text}\n{loss.evidence}" if loss.evidence else text))
 
 
 def error_info(exc: Exception) -> ExceptionInfo:

@@ -109,7 +109,12 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
             observe=self._observe,
         )
         report_memory = options.memory.recycle is not None
-        runtime = CeleryRuntime(self.app, self._hostname, report_memory=report_memory)
+        runtime = CeleryRuntime(
+            self.app,
+            self._hostname,
+            report_memory=report_memory,
+            heartbeat=self.settings.heartbeat_interval,
+        )
         launcher = Launcher(runtime, spawn=spawn)  # Before the pool opens descriptors of its own.
         # On a transport with an event loop, that one takes over with the first connection.
         driver = ThreadDriver() if self.options.get("threads", True) else PollDriver()

@@ -29,12 +29,16 @@ class CeleryRuntime:
         app: the Celery app; pickled where children are spawned.
         hostname: the worker's node name.
         report_memory: have replies say how much memory the child holds.
+        heartbeat: seconds between two signs of life; None for none.
     """
 
-    def __init__(self, app: Any, hostname: str, *, report_memory: bool) -> None:
+    def __init__(
+        self, app: Any, hostname: str, *, report_memory: bool, heartbeat: float | None = None
+    ) -> None:
         self._app = app
         self._hostname = hostname
         self.report_memory = report_memory
+        self.heartbeat = heartbeat
 
     def before_serving(self) -> None:
         """The name that ``ps`` shows (with ``setproctitle``), and what children should inherit."""

@@ -8,10 +8,12 @@ from typing import Any
 from ..adapter.info import counted, describe_decision, describe_progress
 from ..types import mebibytes
 from .asking import Replies, question, title
-from .text import age, table
+from .text import age, span, table
 
 #: The first is the number in log lines: 2 logs as ``ForkPoolWorker-2``.
-COLUMNS = ("CHILD", "PID", "STATE", "TASKS", "MEMORY", "AGE", "")
+COLUMNS = ("CHILD", "PID", "STATE", "TASKS", "MEMORY", "CPU", "AGE", "")
+#: Seconds by which a main process may be late without a word here.
+LAG = 0.1
 
 
 @question("status", "Show every child: state, tasks done, memory, task.", "workerpool_status")
@@ -27,9 +29,11 @@ def block(name: str, reply: Mapping[str, Any]) -> str:
     children = "child" if reply["target"] == 1 else "children"
     waiting = f"{counted(reply['waiting'], 'task')} wait{'s' if reply['waiting'] == 1 else ''}"
     facts = f"{reply['running']} of {reply['target']} {children} busy, {waiting}"
+    if reply["loop_lag"] >= LAG:
+        facts += f", main process late by {span(reply['loop_lag'])} in the last minute"
     heading = [f"{title(name)}  {facts}", *_scaling(reply.get("scaling"))]
     rows = map(_row, reply["children"])
-    lines = table(COLUMNS, rows, numbers=(0, 1, 3, 4, 5))
+    lines = table(COLUMNS, rows, numbers=(0, 1, 3, 4, 5, 6))
     return "\n".join([*heading, *lines])
 
 
@@ -51,13 +55,14 @@ def _row(child: Mapping[str, Any]) -> tuple[str, ...]:
         now.append(f"{child['task']} for {age(child['runtime'])}")
         if child["progress"]:
             now.append(describe_progress(*child["progress"]))
-    notes = [", ".join(now), child["going"]]
+    notes = [", ".join(now), child["condition"], child["going"]]
     return (
         str(child["number"]),
         str(child["pid"] or "-"),
         child["state"],
         f"{child['tasks_done']:,}",
         mebibytes(child["rss"]) if child["rss"] else "-",
+        "-" if child["load"] is None else f"{child['load']:.0%}",
         age(child["age"]),
         "; ".join(filter(None, notes)),
     )

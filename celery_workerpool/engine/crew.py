@@ -27,7 +27,7 @@ from .nursery import Nursery
 from .options import CrewOptions
 from .renewal import Renewal
 from .roles import Overseer, Source
-from .worker import CHANNEL_CLOSED, Worker
+from .worker import CHANNEL_CLOSED, Worker, fetch_stacks
 
 logger = logging.getLogger(__name__)
 
@@ -209,9 +209,9 @@ class Crew:
         born = self._nursery.launch(number, index, now)
         if born is None:
             return
-        server, channel = born
+        server, channel, stacks = born
         gone_by = now + self._options.start_timeout * self._nursery.patience
-        worker = Worker(number, index, server, channel, started_at=now, gone_by=gone_by)
+        worker = Worker(number, index, server, channel, stacks, started_at=now, gone_by=gone_by)
         self.workers[number] = worker
         self.note_deadline(gone_by)
         self._watch_channel(worker)
@@ -282,17 +282,25 @@ class Crew:
     def overdue(self, worker: Worker, now: float) -> None:
         """The child was not ready, or not gone, in its time."""
         if worker.state is WorkerState.STARTING:
+            fetch_stacks([worker])
             logger.error(
                 "child pid:%s was not ready within %.1f s and is killed "
-                "(worker_proc_alive_timeout, workerpool_start_timeout)",
+                "(worker_proc_alive_timeout, workerpool_start_timeout); its stack: %s",
                 worker.pid,
                 worker.gone_by - worker.started_at,
+                worker.stack or "it does not answer",
             )
         else:
             logger.warning("child pid:%s did not leave in time and is killed", worker.pid)
         if worker.pid is None:
             self._nursery.distrust(worker.server)
         self._give_up(worker, LossCause.OVERDUE, now)
+
+    def end(self, worker: Worker, cause: LossCause) -> None:
+        """Kill a child that may be idle."""
+        if worker in self._idle:
+            self._idle.remove(worker)
+        worker.kill(cause)
 
     def _give_up(self, worker: Worker, cause: LossCause, now: float) -> None:
         if worker.state is WorkerState.STARTING:
@@ -317,7 +325,8 @@ class Crew:
                 status,
                 wait,
             )
-        announce_end(worker, status, self._options.observe)
+        announce_end(worker, status, self._options.observe, now)
+        worker.stacks.close()
         worker.state = WorkerState.TERMINATED
         self._nursery.close_finished()
         self.reconcile(now)
@@ -355,6 +364,7 @@ class Crew:
             self._driver.remove_reader(worker.channel.fileno())
             self._driver.remove_writer(worker.channel.fileno())
             worker.channel.close()
+            worker.stacks.close()
         self.workers.clear()
         self._idle.clear()
         self._nursery.close()

@@ -108,5 +108,5 @@ class Dispatcher:
         if limits.hard is not None:
             worker.hard_at = now + limits.hard
             self._crew.note_deadline(worker.hard_at)
-        self._memory.task_begins(now)
+        self._memory.task_begins(worker, now)
         self._crew.task_begins(worker, now)

@@ -19,20 +19,21 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 
 from ..errors import ForkServerLost
 from ..process.channel import ChannelClosed
 from ..process.forkserver import Event, Exited, ForkServer, Refused
 from ..process.interrupts import TERMINATING
-from ..process.messages import Attention, Done, Progress, Ready, Reply, decode_reply
+from ..process.messages import Attention, Beat, Done, Progress, Ready, Reply, decode_reply
 from ..types import LossCause, WorkerState
 from .crew import Crew
 from .dispatcher import Dispatcher
 from .drivers import Driver, PollDriver
 from .elastic import Elastic
-from .endings import give_notice, kill_running
+from .endings import give_notice, kill_overtime, kill_running
+from .health import HealthWatch
 from .jobs import Job, JobState, tell
 from .losses import LossReporter, describe_exit
 from .memory import MemoryWatch
@@ -65,11 +66,17 @@ class Engine:
         self._memory = MemoryWatch(
             options.memory, options.sample_interval, options.memory_probe, self._crew.workers
         )
+        self.health = HealthWatch(options.health, self._crew, options.crew.observe, clock())
         self._losses = LossReporter(options.memory.kill)
         self._dispatcher = Dispatcher(options.aging, self._crew, self._memory)
         self.elastic = Elastic(options.scaling, self._crew, self._dispatcher)
         #: What looks at the pool from time to time, each at a time of its own.
-        self._watches: tuple[Watch, ...] = (self._memory, self._crew.renewal, self.elastic)
+        self._watches: Sequence[Watch] = (
+            self._memory,
+            self.health,
+            self._crew.renewal,
+            self.elastic,
+        )
         self._lock = threading.RLock()
         self._depth = 0
         self._armed = inf  # when the driver will wake us
@@ -272,13 +279,14 @@ class Engine:
     def on_time(self) -> None:
         """Something may be due."""
         with self:
-            self._armed = inf
             now = self._clock()
-            for worker in list(self._crew.workers.values()):
+            self.health.woken(now - self._armed, now)
+            self._armed = inf
+            workers = list(self._crew.workers.values())
+            self._hard_limits([worker for worker in workers if worker.hard_at <= now], now)
+            for worker in workers:
                 if worker.soft_at <= now:
-                    self._soft_limit(worker)
-                if worker.hard_at <= now:
-                    self._hard_limit(worker, now)
+                    worker.soft_limit()
                 if worker.spare_until <= now:
                     self._crew.spare(worker, now)
                 if worker.gone_by <= now:
@@ -300,13 +308,15 @@ class Engine:
         except ChannelClosed:
             self._crew.channel_closed(worker, now)
             return
+        worker.heard_at = now
         for frame in frames:
             self._on_reply(worker, decode_reply(*frame), now)
 
     def _on_reply(self, worker: Worker, reply: Reply, now: float) -> None:
         if isinstance(reply, Ready):
-            self._on_ready(worker, reply, now)
-            return
+            return self._on_ready(worker, reply, now)
+        if isinstance(reply, Beat):
+            return self.health.beat(worker, reply, now)
         job = worker.job
         if job is None or job.number != reply.job:
             return  # Its outcome was decided before: a limit, a kill.
@@ -330,27 +340,16 @@ class Engine:
             tell(job.failed, reply.failure)
         worker.tasks_failed += job.has_failed
 
-    def _soft_limit(self, worker: Worker) -> None:
-        worker.soft_at = inf
-        worker.interrupt()
-        if worker.job is not None:
-            tell(worker.job.soft_limit_reached, worker.limits.soft)
-
-    def _hard_limit(self, worker: Worker, now: float) -> None:
-        job, limit = worker.job, worker.limits.hard
-        self._read(worker, now)  # The answer may have come just in time.
-        if job is None or worker.job is not job:
-            return
-        worker.kill(LossCause.TIME_LIMIT)
-        worker.drop(job)
-        self._crew.unburden(worker, now)
-        self._crew.reconcile(now)
-        tell(job.hard_limit_reached, limit)
+    def _hard_limits(self, due: list[Worker], now: float) -> None:
+        for worker in due:
+            self._read(worker, now)  # The answer may have come just in time.
+        kill_overtime([worker for worker in due if worker.hard_at <= now], self._crew, now)
 
     # ── children ─────────────────────────────────────────────────────────────────────────
 
     def _on_ready(self, worker: Worker, ready: Ready, now: float) -> None:
         self._memory.note_start(worker, ready.pid, ready.rss, now)
+        worker.cpu, worker.cpu_at = ready.cpu, now
         if worker.state is WorkerState.STARTING and worker.live:
             self._crew.ready(worker, ready.pid, now)
 
@@ -386,7 +385,7 @@ class Engine:
         if (job := worker.job) is None:
             return
         worker.drop(job)
-        loss = self._losses.report(worker, exitcode, status, now)
+        loss = self._losses.report(worker, job, exitcode, status, now)
         self._crew.unburden(worker, now)
         tell(job.lost, loss)
 

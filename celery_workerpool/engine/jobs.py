@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..policy.scheduler import Ticket
-from ..types import Limits, Loss, RemoteFailure
+from ..types import Limits, Loss, RemoteFailure, UnhealthyPolicy
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -63,6 +63,10 @@ class Job(ABC):
     @abstractmethod
     def limits(self) -> Limits:
         """Its time limits, asked at hand-over."""
+
+    def unhealthy_policy(self) -> UnhealthyPolicy | None:
+        """What is to happen if its child gives no sign of life; None: what the pool's is."""
+        return None
 
     @abstractmethod
     def started(self, pid: int, now: float) -> None:

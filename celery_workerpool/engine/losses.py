@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Callable
 
 from ..events import PoolEvent, WorkerError, WorkerExited, WorkerTerminated
 from ..process.channel import EX_CHANNEL
 from ..process.memory import OomWatch
-from ..types import Loss, LossCause, WorkerState
+from ..types import Evidence, Loss, LossCause, WorkerState
+from .jobs import Job
 from .worker import Worker
+
+logger = logging.getLogger(__name__)
+
+#: Signals of a crash, for which a child has written its stack itself.
+_CRASHES = {
+    -int(signum)
+    for signum in (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGABRT, signal.SIGILL)
+}
+
+
+#: Causes that somebody wanted, and one that is logged when it is found.
+_ASKED_FOR = (LossCause.TERMINATED, LossCause.SHUTDOWN, LossCause.UNHEALTHY)
 
 
 class LossReporter:
@@ -23,8 +37,13 @@ class LossReporter:
         self._memory_limit = memory_limit
         self._oom = OomWatch()
 
-    def report(self, worker: Worker, exitcode: int | None, status: str, now: float) -> Loss:
-        """How ``worker`` ended while it ran a task, at monotonic time ``now``."""
+    def report(
+        self, worker: Worker, job: Job, exitcode: int | None, status: str, now: float
+    ) -> Loss:
+        """How ``worker`` ended while it ran ``job``, at monotonic time ``now``."""
+        worker.ended_task = str(job)
+        if exitcode in _CRASHES:
+            worker.stack = worker.stacks.take()
         return Loss(
             cause=worker.ended_by or _cause(exitcode),
             pid=worker.pid,
@@ -34,6 +53,7 @@ class LossReporter:
             rss_age=now - worker.rss_at if worker.rss is not None else None,
             oom_killed=self._oom.struck() if exitcode == -signal.SIGKILL else False,
             memory_limit=self._memory_limit,
+            evidence=evidence(worker, now),
         )
 
 
@@ -41,15 +61,28 @@ def _cause(exitcode: int | None) -> LossCause:
     return LossCause.CHANNEL if exitcode == EX_CHANNEL else LossCause.EXITED
 
 
-def announce_end(worker: Worker, status: str, observe: Callable[[PoolEvent], None]) -> None:
+def evidence(worker: Worker, now: float) -> Evidence:
+    """What is known of a child at monotonic time ``now``."""
+    memory = tuple((now - when, rss) for when, rss in worker.samples)
+    return Evidence(worker.condition, memory, worker.peak or worker.rss, worker.stack)
+
+
+def announce_end(
+    worker: Worker, status: str, observe: Callable[[PoolEvent], None], now: float
+) -> None:
     """Tell of a child that is gone, before its state says so."""
-    number, pid = worker.number, worker.pid
+    number, pid, task = worker.number, worker.pid, worker.ended_task
+    found = evidence(worker, now)
+    if task and found and worker.ended_by not in _ASKED_FOR:
+        # Celery's own line for a lost task has it too, where one is, but not to be read.
+        logger.error("child pid:%s ended (%s) in task %s:\n%s", pid, status, task, found)
     if worker.ended_by is not None and worker.ended_by is not LossCause.EXITED:
-        observe(WorkerTerminated(number, pid, worker.ended_by.value))
+        cause = worker.ended_by.value
+        observe(WorkerTerminated(number, pid, cause, task, found.to_plain() if task else {}))
     elif worker.state is WorkerState.STARTING:
         observe(WorkerError(number, pid, f"died before it was ready ({status})"))
     elif not worker.sent_away:
-        observe(WorkerError(number, pid, f"died ({status})"))
+        observe(WorkerError(number, pid, f"died ({status})", task, found.to_plain()))
     reason = worker.leaving if worker.sent_away else ""
     observe(WorkerExited(number, pid, status, reason, worker.tasks_done))
 

@@ -6,19 +6,20 @@ import logging
 from collections.abc import Callable, Mapping
 from math import inf
 
-from ..policy.memory import Verdict, decide
+from ..policy.memory import Verdict, decide, next_look
 from ..types import LossCause, MemoryLimits, WorkerState, mebibytes
-from .worker import Worker
+from .worker import Worker, fetch_stacks
 
 logger = logging.getLogger(__name__)
 
 
 class MemoryWatch:
-    """Notes what each child holds, and acts on the limits.
+    """Notes what each child holds together with what it has started, and acts on the limits.
 
     Arguments:
-        interval: seconds between two looks at children that run a task.
-        probe: resident bytes of a process, None when it is gone.
+        interval: seconds between two looks at a child that runs a task, at most.
+        probe: resident bytes of a process and its descendants, None when it is gone; the sum
+            need be exact only above its second argument, None for never.
         workers: all children, by number; the crew's own.
     """
 
@@ -26,47 +27,64 @@ class MemoryWatch:
         self,
         limits: MemoryLimits,
         interval: float,
-        probe: Callable[[int], int | None],
+        probe: Callable[[int, int | None], int | None],
         workers: Mapping[int, Worker],
     ) -> None:
         self._limits = limits
+        self._allowed = limits.recycle if limits.recycle is not None else limits.kill
         self._interval = interval
         self._probe = probe
         self._workers = workers
         #: Monotonic seconds of the next look; ``inf`` while no child runs a task.
         self.next_look = inf
 
-    def task_begins(self, now: float) -> None:
-        if self.next_look == inf:
-            self.next_look = now + self._interval
+    def task_begins(self, worker: Worker, now: float) -> None:
+        worker.peak = None
+        worker.look_at = now + next_look(self._limits, worker.rss, 0.0, self._interval)
+        if worker.look_at < self.next_look:
+            self.next_look = worker.look_at
 
     def look(self, now: float) -> None:
-        """Sample every child that runs a task."""
-        # Not one that was killed: what it held at its last sample is what was too much.
-        busy = [w for w in self._workers.values() if w.state is WorkerState.BUSY]
-        self.next_look = now + self._interval if busy else inf
-        for worker in busy:
-            rss = self._probe(worker.pid or 0)
-            if rss is not None:
-                self.note(worker, rss, now)
+        """Sample the children that run a task, each at its time."""
+        self.next_look = inf
+        for worker in list(self._workers.values()):
+            # Not one that was killed: what it held at its last sample is what was too much.
+            if worker.state is not WorkerState.BUSY:
+                continue
+            if worker.look_at <= now:
+                self._sample(worker, now)
+            self.next_look = min(self.next_look, worker.look_at)
+
+    def _sample(self, worker: Worker, now: float) -> None:
+        before, before_at = worker.rss, worker.rss_at
+        rss = self._probe(worker.pid or 0, self._allowed)
+        growth = 0.0
+        if rss is not None:
+            self.note(worker, rss, now)
+            if before is not None and now > before_at:
+                growth = (rss - before) / (now - before_at)
+        worker.look_at = now + next_look(self._limits, rss, growth, self._interval)
 
     def note(self, worker: Worker, rss: int, now: float) -> None:
         """Take note of one sample, and kill or mark the child if it is over a limit."""
-        worker.rss, worker.rss_at = rss, now
+        worker.note_memory(rss, now)
         verdict, reason = decide(self._limits, rss, running=worker.job is not None)
-        if verdict is Verdict.KILL:
+        if verdict is Verdict.KILL and not worker.over_kill_limit_at_start:
+            fetch_stacks([worker])
             worker.kill(LossCause.MEMORY)
-        elif verdict is Verdict.REPLACE and worker.live and not worker.over_limit_at_start:
+        elif verdict is not Verdict.KEEP and worker.live and not worker.over_limit_at_start:
             worker.leaving = reason
             logger.info("child pid:%s %s: replaced after its task", worker.pid, reason)
 
     def note_start(self, worker: Worker, pid: int, rss: int, now: float) -> None:
         """Take note of what a child holds before its first task.
 
-        Children that start over the limit are not replaced for it: the next would, too.
+        Children that start over a limit are not ended for it: the next would be, too.
         """
-        worker.rss, worker.rss_at = rss, now
-        verdict, _ = decide(self._limits, rss, running=False)
+        worker.note_memory(rss, now)
+        limits = self._limits
+        worker.over_kill_limit_at_start = limits.kill is not None and rss > limits.kill
+        verdict, _ = decide(limits, rss, running=False)
         if verdict is Verdict.REPLACE:
             worker.over_limit_at_start = True
             logger.error(
@@ -74,5 +92,5 @@ class MemoryWatch:
                 "per_child (%s): it will not be replaced for its memory; raise the limit",
                 pid,
                 mebibytes(rss),
-                mebibytes(self._limits.recycle),
+                mebibytes(limits.recycle),
             )

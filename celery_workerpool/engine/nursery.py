@@ -11,6 +11,7 @@ from ..errors import ForkServerLost
 from ..policy.backoff import StartBackoff
 from ..process.channel import Channel
 from ..process.forkserver import ForkServer
+from ..process.stacks import StackPipe
 from .drivers import Driver
 from .roles import Source
 
@@ -45,14 +46,22 @@ class Nursery:
         """No start waits."""
         self.retry_at = inf
 
-    def launch(self, number: int, index: int, now: float) -> tuple[ForkServer, Channel] | None:
+    def launch(
+        self, number: int, index: int, now: float
+    ) -> tuple[ForkServer, Channel, StackPipe] | None:
         """Have a child started; None when that failed and ``retry_at`` says when to try again."""
+        stacks = None
         try:
             server = self._server = self._server or self._start_server()
-            return server, Channel(server.launch(number, index))
+            stacks = StackPipe()
+            channel = Channel(server.launch(number, index, stacks.writer))
+            stacks.close_writer()
+            return server, channel, stacks
         except (ForkServerLost, OSError) as exc:  # No process, descriptor or memory to be had.
             if isinstance(exc, ForkServerLost):
                 self._server = None  # Its end of file is on the way and tells the rest.
+            if stacks is not None:
+                stacks.close()
             logger.error("a child could not be started: %s", exc)
             self._backoff.failed(now)
             self.may_launch(now)
@@ -87,7 +96,11 @@ class Nursery:
 
     def distrust(self, server: ForkServer) -> None:
         """A server has not started a child in its time: use another from now on."""
-        logger.error("fork server pid:%s does not start children and is replaced", server.pid)
+        logger.error(
+            "fork server pid:%s does not start children and is replaced; its stack: %s",
+            server.pid,
+            server.stack() or "it does not answer",
+        )
         if self._server is server:
             self._server = None
         if not server.has_forked:  # Else it has children at work, which would die with it.
@@ -95,7 +108,8 @@ class Nursery:
 
     def lost(self, server: ForkServer, exc: ForkServerLost) -> None:
         """A server is dead, and with it its children."""
-        logger.error("fork server pid:%s is gone (%s)", server.pid, exc)
+        stack = server.stack()
+        logger.error("fork server pid:%s is gone (%s)%s", server.pid, exc, stack and f"\n{stack}")
         self._let_go(server)
         if self._server is server:
             self._server = None

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from ..events import PoolEvent
 from ..policy.scaling import ScalingRules
-from ..process.memory import resident
-from ..types import MemoryLimits
+from ..process.memory import family_resident
+from ..process.vitals import Vitals, vitals
+from ..types import MemoryLimits, UnhealthyPolicy
 from .room import RoomKeeper
 
 
@@ -37,13 +38,26 @@ class ScalingOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthOptions:
+    """When children are taken to be unhealthy. Durations in seconds."""
+
+    heartbeat: float | None = None  # between two signs of life; None: there are none to wait for
+    limit: float = 30.0  # of silence
+    policy: UnhealthyPolicy = UnhealthyPolicy.REPORT
+    lag_threshold: float | None = None  # by which the loop may be late untold
+    #: What the kernel knows of a process, None when it is gone.
+    vitals: Callable[[int], Vitals | None] = vitals
+
+
+@dataclass(frozen=True, slots=True)
 class EngineOptions:
     """How tasks are run. Durations in seconds."""
 
     aging: float = 30.0  # of waiting, worth one priority level
     memory: MemoryLimits = field(default_factory=MemoryLimits)
-    sample_interval: float = 1.0  # between two looks at the memory of busy children
-    #: Resident bytes of a process, None when it is gone.
-    memory_probe: Callable[[int], int | None] = resident
+    sample_interval: float = 1.0  # between two looks at the memory of busy children, at most
+    #: Resident bytes of a process and its descendants; see :class:`.memory.MemoryWatch`.
+    memory_probe: Callable[[int, int | None], int | None] = family_resident
+    health: HealthOptions = field(default_factory=HealthOptions)
     scaling: ScalingOptions | None = None  # None: the size is what it was set to
     crew: CrewOptions = field(default_factory=CrewOptions)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import signal
+import time
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf
 
 from ..process.channel import Channel
 from ..process.forkserver import ForkServer
 from ..process.interrupts import SOFT_LIMIT, STOP_NOTICE
-from ..types import Limits, LossCause, WorkerState
-from .jobs import Job, JobState
+from ..process.stacks import PATIENCE, STACK_SIGNAL, StackPipe
+from ..types import Health, Limits, LossCause, WorkerState
+from .jobs import Job, JobState, tell
 
 #: Reasons to leave that are not the pool's.
 EXITED, CHANNEL_CLOSED = "exited", "channel closed"
+
+#: Samples of a child's memory that are kept.
+SAMPLES = 8
 
 
 @dataclass(slots=True, eq=False)
@@ -29,6 +36,7 @@ class Worker:
     index: int  # its place in the pool, reused
     server: ForkServer
     channel: Channel
+    stacks: StackPipe  # what it writes its Python stack to
     started_at: float
     gone_by: float  # to be killed then: not ready in time, or not gone in time
     state: WorkerState = WorkerState.STARTING
@@ -45,7 +53,20 @@ class Worker:
     tasks_failed: int = 0  # of those
     rss: int | None = None  # bytes, at the last sample
     rss_at: float = 0.0
+    samples: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+    peak: int | None = None  # bytes, the most that was seen since its task began
+    look_at: float = inf  # when its memory is looked at
     over_limit_at_start: bool = False  # its memory limit is below what every child needs
+    over_kill_limit_at_start: bool = False  # and so is the one that kills
+    heard_at: float = inf  # when anything came from it last
+    cpu: float = 0.0  # seconds of CPU time, as it said last
+    cpu_at: float | None = None  # when it did: at its start, and with each sign of life
+    load: float | None = None  # of a CPU, between the last two
+    health: Health = Health.HEALTHY
+    condition: str = ""  # what is wrong, while it is unhealthy
+    stack: str = ""  # of all its threads, when it was asked last
+    #: Until when its stack is waited for before it is told that it is unhealthy.
+    verdict_by: float = inf
     #: Why it will be replaced soon: its replacement is started, it goes on taking tasks.
     preparing: str = ""
     #: When it is to go though it has tasks left: nobody wants them, and its replacement waits.
@@ -56,6 +77,14 @@ class Worker:
     leaving: str = ""
     #: Why the pool ended it, and with which signal.
     ended_by: LossCause | None = None
+    ended_task: str = ""  # the one it ran then
+
+    @property
+    def shown_state(self) -> WorkerState:
+        """As people are told."""
+        judged = self.state in (WorkerState.IDLE, WorkerState.BUSY)
+        unhealthy = judged and self.health is Health.UNHEALTHY
+        return WorkerState.UNHEALTHY if unhealthy else self.state
 
     @property
     def live(self) -> bool:
@@ -74,14 +103,23 @@ class Worker:
     def next_deadline(self) -> float:
         return min(self.soft_at, self.hard_at, self.gone_by, self.spare_until)
 
+    def note_memory(self, rss: int, now: float) -> None:
+        """It holds so many bytes."""
+        self.rss, self.rss_at = rss, now
+        self.samples.append((now, rss))
+        self.peak = max(rss, self.peak or 0)
+
     def signal(self, signum: int) -> None:
         """Signal the child; SIGKILL takes everything it has started along."""
         if self.pid is not None:
             self.server.signal(self.pid, signum)
 
-    def interrupt(self) -> None:
+    def soft_limit(self) -> None:
         """Raise SoftTimeLimitExceeded in its task."""
+        self.soft_at = inf
         self.signal(SOFT_LIMIT)
+        if self.job is not None:
+            tell(self.job.soft_limit_reached, self.limits.soft)
 
     def drop(self, job: Job) -> None:
         """The job has its end, whatever the child still does."""
@@ -96,8 +134,34 @@ class Worker:
 
     def kill(self, cause: LossCause) -> None:
         """End it and everything it has started, now."""
+        if self.job is not None:
+            self.ended_task = str(self.job)
         self.ended_by = self.ended_by or cause
         self.leaving = self.leaving or cause.value
         self.state = WorkerState.TERMINATING
         self.gone_by = inf
         self.signal(signal.SIGKILL)
+
+
+def ask_for_stacks(workers: Iterable[Worker]) -> list[Worker]:
+    """Have children write their stacks; those that can.
+
+    The signal may cut a system call of C code short; Python's own go on.
+    """
+    asked = []
+    for worker in workers:
+        worker.stack = ""
+        if worker.pid is None or STACK_SIGNAL is None or not worker.server.answers(worker.pid):
+            continue
+        worker.stacks.take()  # What it wrote before is old.
+        worker.signal(STACK_SIGNAL)
+        asked.append(worker)
+    return asked
+
+
+def fetch_stacks(workers: Iterable[Worker]) -> None:
+    """The same, and wait for them, ``PATIENCE`` for all together at most."""
+    asked = ask_for_stacks(workers)
+    until = time.monotonic() + PATIENCE
+    for worker in asked:
+        worker.stack = worker.stacks.wait(max(0.0, until - time.monotonic()))

@@ -26,7 +26,7 @@ class Metrics:
     total_workers: int  # children
     active_workers: int
     idle_workers: int
-    unhealthy_workers: int  # neither starting, idle nor busy
+    unhealthy_workers: int  # neither starting, idle nor busy: without a sign of life, or ending
     pending_tasks: int  # in workers, not yet in a child
     running_tasks: int
     completed_tasks: int
@@ -38,6 +38,8 @@ class Metrics:
     memory_utilization: float  # of the machines' memory, by children
     queue_time: Mapping[str, Percentiles]  # by priority
     duration: Mapping[str, Percentiles]  # by task type; of plain tasks by name
+    #: By which a worker's main process was late, at most, in the last minute.
+    loop_lag: float = 0.0
     #: Nodes that are known and did not answer in time.
     missing: tuple[str, ...] = ()
 
@@ -54,8 +56,13 @@ class WorkerStatus:
     tasks_completed: int
     tasks_failed: int
     is_healthy: bool
-    memory: int | None
+    memory: int | None  # of what it has started, too, while it runs a task
     age: float
+    health: str = "healthy"  # or "suspect": signs of life are missing; or "unhealthy"
+    condition: str = ""  # what is wrong, where it is unhealthy
+    heard: float | None = None  # seconds since its last sign of life
+    cpu: float | None = None  # the part of a CPU it uses
+    peak_memory: int | None = None  # the most that was seen in its present or last task
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,7 @@ class NodeHealth:
     healthy: bool  # it did, and every child of it is healthy
     children: tuple[WorkerStatus, ...] = ()
     waiting: int = 0  # tasks that no child runs yet
+    loop_lag: float = 0.0  # seconds by which its main process was late, in the last minute
 
 
 HEALTHY = ("STARTING", "IDLE", "BUSY")
@@ -106,6 +114,7 @@ def add_up(replies: Mapping[str, Any], missing: tuple[str, ...] = ()) -> Metrics
             for level in TaskPriority
             if len(total.waited[level])
         },
+        loop_lag=max((reply["status"]["loop_lag"] for reply in replies.values()), default=0.0),
         duration={name: _percentiles(figures.ran) for name, figures in total.tasks.items()},
         missing=missing,
     )
@@ -125,6 +134,11 @@ def workers(replies: Mapping[str, Any]) -> list[WorkerStatus]:
             is_healthy=child["state"] in HEALTHY,
             memory=child["rss"],
             age=child["age"],
+            health=child["health"],
+            condition=child["condition"],
+            heard=child["heard"],
+            cpu=child["load"],
+            peak_memory=child["peak"],
         )
         for hostname in sorted(replies)
         for child in replies[hostname]["status"]["children"]
@@ -142,6 +156,7 @@ def health(replies: Mapping[str, Any], missing: tuple[str, ...]) -> dict[str, No
             healthy=bool(children) and all(child.is_healthy for child in children),
             children=children,
             waiting=reply["status"]["waiting"],
+            loop_lag=reply["status"]["loop_lag"],
         )
     return dict(sorted(reports.items()))
 

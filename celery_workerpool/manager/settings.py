@@ -44,6 +44,12 @@ class ManagerSettings:
     max_workers: int = _number(8, at_least=1)
     #: Bytes; a child that holds more is replaced after its task.
     max_worker_memory: int = _number(512 * 2**20, at_least=2**20)
+    #: A child that holds more than this multiple of it is killed, and its task fails.
+    worker_memory_kill_ratio: float = _number(1.5, at_least=1.0)
+    #: Kill and replace a child that gives no sign of life.
+    enable_health_checks: bool = True
+    #: For so long.
+    health_check_interval: float = _number(30.0, at_least=0.001)
     #: Tasks after which a child is replaced once nothing waits for it, and after which it is
     #: replaced in any case; the second is never lower than the first.
     max_tasks_per_worker: int = _number(100, at_least=1)

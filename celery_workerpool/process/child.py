@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from multiprocessing.process import AuthenticationString  # type: ignore[attr-defined]
 from typing import Protocol
@@ -14,12 +15,14 @@ from typing import Protocol
 from billiard.process import BaseProcess
 
 from ..types import RemoteFailure
+from .beats import start_beating
 from .channel import EX_CHANNEL, ChannelClosed, ChildChannel
 from .interrupts import Interrupts
 from .memory import resident
 from .messages import RUN, Attention, Done, Failed, Progress, Ready, decode_request, encode
 from .notices import Notice, set_desk
 from .reporting import Reporter, set_reporter
+from .stacks import keep_stacks_from_forks
 
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
@@ -29,6 +32,8 @@ class Runtime(Protocol):
 
     #: Whether replies say how much memory the child holds.
     report_memory: bool
+    #: Seconds between two signs of life; None: it gives none.
+    heartbeat: float | None
 
     def before_serving(self) -> None:
         """Called in the fork server, before it forks its first child."""
@@ -46,14 +51,20 @@ class Runtime(Protocol):
         """Tear down what :meth:`before_ready` set up."""
 
 
-def become_child(sock: socket.socket, index: int, runtime: Runtime, method: str = "fork") -> int:
+def become_child(
+    sock: socket.socket, stacks: int, index: int, runtime: Runtime, method: str = "fork"
+) -> int:
     """Turn this fresh process into a child of the pool; its exit code, when it is done.
 
     Leads a session and a process group of its own from the first line on, so that everything
     it starts can be ended with it.
+
+    Arguments:
+        stacks: the descriptor that its Python stack is written to, which is arranged already.
     """
     if os.getsid(0) != os.getpid():
         os.setsid()
+    keep_stacks_from_forks()
     _die_with_parent()  # Should the fork server die, nobody could end this process.
     child = ChildProcess(sock, index, runtime, method)
     exitcode: int = child._bootstrap()
@@ -122,6 +133,8 @@ class ChildLoop:
             self._interrupts.install()
             set_reporter(self._reporter)
             set_desk(self)
+            if self._runtime.heartbeat is not None:
+                start_beating(self._channel, self._runtime.heartbeat)
             exitcode = self._serve()
         finally:
             if os.getpid() != self._pid:
@@ -132,7 +145,8 @@ class ChildLoop:
 
     def _serve(self) -> int:
         try:
-            self._channel.send(encode(Ready(self._pid, resident(self._pid) or 0)))
+            rss = resident(self._pid) or 0
+            self._channel.send(encode(Ready(self._pid, rss, time.process_time())))
             while True:
                 tag, job, payload = self._channel.receive()
                 if tag != RUN:

@@ -6,7 +6,8 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
+
+from .vitals import read_proc
 
 
 def kill_family(pid: int) -> None:
@@ -16,7 +17,7 @@ def kill_family(pid: int) -> None:
     children did (a daemon that forked twice), belongs to nobody and stays, unless it kept the
     group. Linux tells who descends from whom; elsewhere only the group is killed.
     """
-    relatives = list(_descendants(pid))  # First: the dead have no children any more.
+    relatives = list(descendants(pid))  # First: the dead have no children any more.
     _kill_group(pid)
     for relative in relatives:
         # A program that changed its user (sudo) may be out of reach.
@@ -33,11 +34,13 @@ def _kill_group(pid: int) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _descendants(pid: int) -> Iterator[int]:
+def descendants(pid: int) -> Iterator[int]:
+    """Living descendants of a process, in whatever session; none where there is no ``/proc``."""
     pending = [pid]
     while pending:
-        for tasks in Path(f"/proc/{pending.pop()}/task").glob("*/children"):
-            with contextlib.suppress(OSError):  # The thread or the process has just ended.
-                children = [int(child) for child in tasks.read_text().split()]
-                yield from children
-                pending += children
+        parent = pending.pop()
+        with contextlib.suppress(OSError):  # It has just ended.
+            for thread in os.listdir(f"/proc/{parent}/task"):
+                children = (read_proc(parent, f"task/{thread}/children") or b"").split()
+                yield from map(int, children)
+                pending += map(int, children)

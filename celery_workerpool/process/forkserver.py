@@ -41,6 +41,7 @@ from typing import NoReturn
 from ..errors import ForkServerLost
 from .family import kill_family
 from .inherited import forget_connections, let_go_of_descriptors
+from .stacks import STACK_SIGNAL, StackPipe, answers, tell_stacks
 
 REQUEST = struct.Struct("!BII")  # operation, number, index
 REPLY = struct.Struct("!BIIi")  # event, number, pid, status
@@ -57,8 +58,9 @@ CLOSE_TIMEOUT = 5.0
 #: Signals that a terminal or a service manager sends to a whole group; the pool decides.
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1)
 
-#: Called in a new child with its end of the channel and its index; returns the exit code.
-Become = Callable[[socket.socket, int], int]
+#: Called in a new child with its end of the channel, the descriptor its stacks are written to, and
+#: its index; returns the exit code.
+Become = Callable[[socket.socket, int, int], int]
 #: Called once in a new server.
 Prepare = Callable[[], None]
 
@@ -103,6 +105,7 @@ class ForkServer:
 
     def __init__(self, become: Become, prepare: Prepare, keep: frozenset[tuple[int, int]]) -> None:
         ours, theirs = socket.socketpair()
+        self._stacks = StackPipe()
         # What lives now is garbage-collected once and then left alone, here and in every
         # child: the collector would otherwise write to, and so copy, every shared page.
         gc.unfreeze()  # What was frozen for an earlier server may have become garbage.
@@ -114,8 +117,9 @@ class ForkServer:
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
         if pid == 0:
-            _serve_and_exit(theirs, ours, become, prepare, keep)
+            _serve_and_exit(theirs, ours, self._stacks.writer, become, prepare, keep)
         theirs.close()
+        self._stacks.close_writer()
         self.pid = pid
         self._socket = ours
         self._partial = b""
@@ -126,19 +130,21 @@ class ForkServer:
         """Readable when :meth:`receive` has something to say."""
         return self._socket.fileno()
 
-    def launch(self, number: int, index: int) -> socket.socket:
+    def launch(self, number: int, index: int, stacks: int | None = None) -> socket.socket:
         """Ask for a child; returns the pool's end of its channel at once.
 
         Arguments:
             number: identifies the child for as long as the server lives.
             index: its place in the pool, counted from 0, free again when it is gone.
+            stacks: a descriptor that the child writes its Python stack to; stays the caller's.
 
         Raises:
             ForkServerLost: the server is gone.
         """
         ours, theirs = socket.socketpair()
         try:
-            socket.send_fds(self._socket, [REQUEST.pack(LAUNCH, number, index)], [theirs.fileno()])
+            fds = [theirs.fileno()] if stacks is None else [theirs.fileno(), stacks]
+            socket.send_fds(self._socket, [REQUEST.pack(LAUNCH, number, index)], fds)
         except OSError as exc:
             ours.close()
             raise ForkServerLost(str(exc)) from None
@@ -176,6 +182,20 @@ class ForkServer:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signum)
 
+    def answers(self, pid: int) -> bool:
+        """Whether a child would write its stack if it got ``STACK_SIGNAL``."""
+        return answers(pid)
+
+    def stack(self) -> str:
+        """The server's own Python stack now, or as it crashed; "" when it does not answer.
+
+        Waits for it, some hundredths of a second at most.
+        """
+        if STACK_SIGNAL is None or not answers(self.pid):
+            return self._stacks.take()
+        os.kill(self.pid, STACK_SIGNAL)
+        return self._stacks.wait()
+
     def kill(self) -> None:
         """End the server at once, and with it its children; :meth:`receive` will tell."""
         with contextlib.suppress(ProcessLookupError):
@@ -196,6 +216,7 @@ class ForkServer:
         if not self._ends_within(CLOSE_TIMEOUT):
             self.kill()
         self._socket.close()
+        self._stacks.close()
         with contextlib.suppress(ChildProcessError):  # Somebody's waitpid(-1) was faster.
             os.waitpid(self.pid, 0)
 
@@ -222,6 +243,7 @@ def _event(kind: int, number: int, pid: int, status: int) -> Event:
 def _serve_and_exit(
     connection: socket.socket,
     other_end: socket.socket,
+    stacks: int,
     become: Become,
     prepare: Prepare,
     keep: frozenset[tuple[int, int]],
@@ -230,11 +252,12 @@ def _serve_and_exit(
     try:
         other_end.close()
         os.setsid()
-        let_go_of_descriptors({connection.fileno()}, keep)
+        stacks = tell_stacks(stacks)
+        let_go_of_descriptors({connection.fileno(), stacks}, keep)
         forget_connections()
         prepare()
         gc.freeze()  # What that has left belongs to what children share, too.
-        exitcode = _Server(connection, become).run()
+        exitcode = _Server(connection, stacks, become).run()
     except BaseException:  # Nobody above will tell why.
         traceback.print_exc()
     finally:
@@ -244,8 +267,9 @@ def _serve_and_exit(
 class _Server:
     """The loop of the server's own process."""
 
-    def __init__(self, connection: socket.socket, become: Become) -> None:
+    def __init__(self, connection: socket.socket, stacks: int, become: Become) -> None:
         self._connection = connection
+        self._stacks = stacks  # what the server writes its own to
         self._become = become
         self._parent = os.getppid()
         self._alive: dict[int, int] = {}  # pid: number
@@ -285,42 +309,47 @@ class _Server:
 
     def _obey(self) -> bool:
         try:
-            data, fds, _, _ = socket.recv_fds(self._connection, REQUEST.size, 1)
+            data, fds, _, _ = socket.recv_fds(self._connection, REQUEST.size, 2)
         except OSError:
             return False
         if len(data) < REQUEST.size:
             return False
         operation, number, index = REQUEST.unpack(data)
         if operation == LAUNCH:
-            self._fork(number, index, socket.socket(fileno=fds[0]))
+            self._fork(number, index, socket.socket(fileno=fds[0]), *fds[1:])
         elif number in self._zombies:
             os.waitpid(self._zombies.pop(number), 0)
         return True
 
-    def _fork(self, number: int, index: int, channel: socket.socket) -> None:
+    def _fork(
+        self, number: int, index: int, channel: socket.socket, stacks: int | None = None
+    ) -> None:
         server = os.getpid()
         try:
             pid = os.fork()
         except OSError as exc:
-            channel.close()
+            _close(channel, stacks)
             self._tell(REFUSED, number, 0, exc.errno or 0)
             return
         if pid == 0:
             exitcode = 1
             try:
-                self._reset_in_child()
+                self._reset_in_child(stacks)
                 if os.getppid() == server:  # Else nobody is left to look after this process.
-                    exitcode = self._become(channel, index)
+                    exitcode = self._become(channel, self._stacks, index)
             except BaseException:  # Nobody above will tell why.
                 traceback.print_exc()
             finally:
                 os._exit(exitcode)
-        channel.close()
+        _close(channel, stacks)
         self._alive[pid] = number
         self._tell(FORKED, number, pid, 0)
 
-    def _reset_in_child(self) -> None:
+    def _reset_in_child(self, stacks: int | None) -> None:
         os.setsid()
+        if stacks is not None:  # From now on the same handlers write to the child's own.
+            os.dup2(stacks, self._stacks, inheritable=False)
+            os.close(stacks)
         signal.set_wakeup_fd(-1)
         for signum in (*IGNORED, signal.SIGCHLD):
             signal.signal(signum, signal.SIG_DFL)
@@ -342,3 +371,9 @@ class _Server:
     def _tell(self, event: int, number: int, pid: int, status: int) -> None:
         with contextlib.suppress(OSError):  # The pool is gone; the next poll says so.
             self._connection.sendall(REPLY.pack(event, number, pid, status))
+
+
+def _close(channel: socket.socket, stacks: int | None) -> None:
+    channel.close()
+    if stacks is not None:
+        os.close(stacks)

@@ -11,6 +11,7 @@ because a task's objects must not run code in the pool's process.
       | -- Run(job, target, args) ---> |
       | <--- Progress(job, percent) -- |    as often as the task likes, within reason
       | <---- Attention(job, wanted) - |    whether the task wants to know when the pool stops
+      | <------------ Beat(rss, cpu) - |    once a second, whatever it does
       | <------ Done(job, value) ----- |    or Failed(job, failure)
       | -- Stop() -------------------> |    or end of file: the pool is gone
 """
@@ -29,7 +30,7 @@ from ..types import RemoteFailure
 
 HEADER = struct.Struct("!BQQ")
 
-BOOT, RUN, STOP, READY, DONE, FAILED, PROGRESS, ATTENTION = range(1, 9)
+BOOT, RUN, STOP, READY, DONE, FAILED, PROGRESS, ATTENTION, BEAT = range(1, 10)
 
 
 class Boot(NamedTuple):
@@ -55,6 +56,7 @@ class Ready(NamedTuple):
 
     pid: int
     rss: int  # bytes, at that moment
+    cpu: float = 0.0  # seconds of CPU time so far
 
 
 class Done(NamedTuple):
@@ -90,8 +92,15 @@ class Attention(NamedTuple):
     wanted: bool
 
 
+class Beat(NamedTuple):
+    """The child lives."""
+
+    rss: int  # bytes
+    cpu: float  # seconds of CPU time so far
+
+
 Request = Boot | Run | Stop
-Reply = Ready | Done | Failed | Progress | Attention
+Reply = Ready | Done | Failed | Progress | Attention | Beat
 
 
 def encode(message: Request | Reply) -> bytes:
@@ -109,13 +118,15 @@ def encode(message: Request | Reply) -> bytes:
         case Failed(job, failure, rss, leaving):
             raised = (*dataclasses.astuple(failure), rss, leaving)
             return _frame(FAILED, job, pickle.dumps(raised, pickle.HIGHEST_PROTOCOL))
-        case Ready(pid, rss):
-            return _frame(READY, 0, pickle.dumps((pid, rss), pickle.HIGHEST_PROTOCOL))
+        case Ready(pid, rss, cpu):
+            return _frame(READY, 0, pickle.dumps((pid, rss, cpu), pickle.HIGHEST_PROTOCOL))
         case Progress(job, percent, text):
             said = (percent, text)
             return _frame(PROGRESS, job, pickle.dumps(said, pickle.HIGHEST_PROTOCOL))
         case Attention(job, wanted):
             return _frame(ATTENTION, job, pickle.dumps((wanted,), pickle.HIGHEST_PROTOCOL))
+        case Beat(rss, cpu):
+            return _frame(BEAT, 0, pickle.dumps((rss, cpu), pickle.HIGHEST_PROTOCOL))
         case Boot(payload):
             return _frame(BOOT, 0, payload)
         case Stop():
@@ -144,6 +155,8 @@ def decode_reply(tag: int, job: int, payload: bytes) -> Reply:
             return Failed(job, RemoteFailure(*failure), rss, leaving)
         if tag == ATTENTION:
             return Attention(job, *fields)
+        if tag == BEAT:
+            return Beat(*fields)
         return Progress(job, *fields) if tag == PROGRESS else Ready(*fields)
     except Exception as exc:  # A broken reply may raise anything; it must not hurt the pool.
         return Failed(job, _not_plain(exc))

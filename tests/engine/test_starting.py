@@ -225,8 +225,8 @@ def test_a_greeting_that_nobody_takes_is_a_failed_start(monkeypatch: pytest.Monk
     with World(children=1, hello=encode(Boot(b"become this"))) as world:
         server = world.source.servers[0]
 
-        def dead(number: int, index: int) -> socket.socket:
-            ours = type(server).launch(server, number, index)
+        def dead(number: int, index: int, stacks: int) -> socket.socket:
+            ours = type(server).launch(server, number, index, stacks)
             server.lose()  # after it was asked, before it forked
             return ours
 

@@ -20,17 +20,31 @@ def child(number: int, state: str = "IDLE", **fields: Any) -> dict[str, Any]:
         "tasks_done": 5,
         "tasks_failed": 1,
         "rss": 100,
+        "peak": 120,
+        "health": "healthy",
+        "condition": "",
+        "heard": 0.5,
+        "load": 0.25,
         "age": 2.0,
         **fields,
     }
 
 
 def reply(
-    *children: dict[str, Any], machine: str = "m1", waiting: int = 0, ledger: Ledger | None = None
+    *children: dict[str, Any],
+    machine: str = "m1",
+    waiting: int = 0,
+    ledger: Ledger | None = None,
+    lag: float = 0.0,
 ) -> dict[str, Any]:
     running = sum(entry["state"] == "BUSY" for entry in children)
     return {
-        "status": {"children": list(children), "waiting": waiting, "running": running},
+        "status": {
+            "children": list(children),
+            "waiting": waiting,
+            "running": running,
+            "loop_lag": lag,
+        },
         "metrics": (ledger or Ledger()).snapshot(now=10.0),
         "machine": {"name": machine, "cpu": 0.5, "memory": 1000},
     }

@@ -36,7 +36,7 @@ def unknown(pid: int, keep: set[str]) -> set[str]:
     return {name for name in descriptors(pid) - keep if name != "/dev/null"}
 
 
-def test_a_child_holds_one_socket_and_none_of_the_pools_connections(
+def test_a_child_holds_a_socket_and_a_pipe_and_none_of_the_pools_connections(
     connection: set[str], tmp_path: Path
 ) -> None:
     keep = descriptors("self") - connection
@@ -50,14 +50,14 @@ def test_a_child_holds_one_socket_and_none_of_the_pools_connections(
         pool.until(lambda: {w.server.pid for w in pool.workers()} == {pool.server_pids[-1]}, "new")
         pool.until(lambda: len(pool.ready()) == 3, "all children are ready")
         channels = [unknown(pid, keep | connection | {log.name}) for pid in pool.pids()]
-        assert [len(names) for names in channels] == [1, 1, 1], channels
-        assert all(name.startswith("socket:") for names in channels for name in names)
-        assert len(set.union(*channels)) == 3, "each has its own"
+        kinds = [sorted(name.partition(":")[0] for name in names) for names in channels]
+        assert kinds == [["pipe", "socket"]] * 3, channels
+        assert len(set.union(*channels)) == 6, "each has its own"
         for pid in pool.pids():
             assert connection <= descriptors(pid), "open before the pool was made: the user's"
             assert log.name in descriptors(pid), "log files stay"
-        # The server: its connection, and two sockets by which signals wake it.
-        assert len(unknown(pool.server_pids[-1], keep | connection | {log.name})) == 3
+        # The server: its connection, two sockets by which signals wake it, a pipe for its stack.
+        assert len(unknown(pool.server_pids[-1], keep | connection | {log.name})) == 4
     for sock in late:
         sock.close()
     for fd in pipe:
@@ -65,8 +65,9 @@ def test_a_child_holds_one_socket_and_none_of_the_pools_connections(
     log.close()
 
 
-def test_a_spawned_child_holds_one_socket(connection: set[str]) -> None:
+def test_a_spawned_child_holds_a_socket_and_a_pipe(connection: set[str]) -> None:
     with Pool(2, spawn=True) as pool:
         channels = [unknown(pid, set()) for pid in pool.pids()]
-        assert [len(names) for names in channels] == [1, 1], channels
+        kinds = [sorted(name.partition(":")[0] for name in names) for names in channels]
+        assert kinds == [["pipe", "socket"]] * 2, channels
         assert not connection & set.union(*channels)

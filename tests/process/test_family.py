@@ -20,7 +20,7 @@ def test_a_descendant_out_of_reach_keeps_nobody_else_alive(monkeypatch: pytest.M
         assert signum == signal.SIGKILL
         killed.append(pid)
 
-    monkeypatch.setattr(family, "_descendants", lambda pid: iter([2, 3]))
+    monkeypatch.setattr(family, "descendants", lambda pid: iter([2, 3]))
     monkeypatch.setattr(os, "killpg", kill)
     monkeypatch.setattr(os, "kill", kill)
     family.kill_family(1)

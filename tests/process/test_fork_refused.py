@@ -25,7 +25,7 @@ def refuse_once() -> None:
     os.fork = refuse
 
 
-def leave_at_once(sock: socket.socket, index: int) -> int:
+def leave_at_once(sock: socket.socket, stacks: int, index: int) -> int:
     return 7
 
 

@@ -18,7 +18,7 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.usefixtures("leak_check")
 
 
-def wait_for_ever(sock: socket.socket, index: int) -> int:
+def wait_for_ever(sock: socket.socket, stacks: int, index: int) -> int:
     threading.Event().wait()
     return 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import faulthandler
 import multiprocessing
 import os
 import re
@@ -23,7 +22,6 @@ from billiard.exceptions import SoftTimeLimitExceeded
 
 
 def segfault() -> None:
-    faulthandler.disable()  # pytest's, which a fork inherits; a report would be noise here.
     ctypes.string_at(0)
 
 
@@ -33,12 +31,10 @@ def kill_self(signum: int = signal.SIGKILL) -> None:
 
 
 def abort() -> None:
-    faulthandler.disable()
     os.abort()
 
 
 def overflow_the_stack() -> None:
-    faulthandler.disable()
     resource.setrlimit(resource.RLIMIT_STACK, (256 * 1024, 256 * 1024))
     sys.setrecursionlimit(10**9)
 
@@ -169,6 +165,25 @@ def fork_and_return() -> int:
     """Both processes return, and come to the code that answers the pool."""
     os.fork()
     return os.getpid()
+
+
+def fork_often(times: int) -> int:
+    """Children of the task's own that exit normally."""
+    good = 0
+    for _ in range(times):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(7)
+        good += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+    return good
+
+
+def fork_and_crash() -> int:
+    """How a child of the task's own ended."""
+    pid = os.fork()
+    if pid == 0:
+        segfault()
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def fork_and_raise() -> None:
@@ -314,6 +329,14 @@ def sleep_with_the_gil() -> None:
     libc = ctypes.PyDLL(None)
     libc.signal(signal.SIGUSR1, 1)  # SIG_IGN: a signal would cut the sleep short.
     libc.sleep(1000)
+
+
+def deadlock_with_the_gil() -> None:
+    """No signal cuts this short."""
+    mutex = ctypes.create_string_buffer(64)
+    lock = ctypes.PyDLL(None).pthread_mutex_lock
+    lock(mutex)
+    lock(mutex)  # Waits for itself.
 
 
 def deaf() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import select
 import signal
 import socket
@@ -20,6 +21,7 @@ from celery_workerpool.policy.scaling import Room
 from celery_workerpool.process.channel import READ_SIZE, FrameReader
 from celery_workerpool.process.forkserver import Exited, Forked
 from celery_workerpool.process.messages import (
+    Beat,
     Boot,
     Done,
     Failed,
@@ -31,6 +33,7 @@ from celery_workerpool.process.messages import (
     decode_request,
     encode,
 )
+from celery_workerpool.process.stacks import STACK_SIGNAL
 from celery_workerpool.types import RemoteFailure
 
 MIB = 2**20
@@ -125,6 +128,8 @@ class FakeChild:
         self.stopped = False  # it was told to leave
         self.connected = True  # it has not closed its channel
         self.was_ready = False
+        self.stack = ""  # what it answers when it is asked for its Python stack
+        self.stacks: int | None = None  # the descriptor that this goes to
         self.greeted: bytes | None = None
         self.ours, self._socket = socket.socketpair()
         self._socket.setblocking(False)
@@ -169,6 +174,8 @@ class FakeChild:
         """Die; the server notices."""
         if self.alive:
             self.alive = self.connected = False
+            if self.stacks is not None:
+                os.close(self.stacks)
             self._socket.close()
             self.server.tell(Exited(self.number, self.pid, status))
 
@@ -177,6 +184,10 @@ class FakeChild:
         self.listen()
         self.connected = False
         self._socket.close()
+
+    def beat(self, rss: int = 10 * MIB, cpu: float = 0.0) -> None:
+        """Give a sign of life."""
+        self._send(Beat(rss, cpu))
 
     # ── what it hears ────────────────────────────────────────────────────────────────────
 
@@ -191,6 +202,8 @@ class FakeChild:
 
     def on_signal(self, signum: int) -> None:
         self.signals.append(signum)
+        if signum == STACK_SIGNAL and self.stacks is not None:
+            os.write(self.stacks, self.stack.encode())
         if signum == signal.SIGKILL:
             self.exit(-signum)
 
@@ -247,10 +260,11 @@ class FakeServer:
     def fileno(self) -> int:
         return self._ours.fileno()
 
-    def launch(self, number: int, index: int) -> socket.socket:
+    def launch(self, number: int, index: int, stacks: int | None = None) -> socket.socket:
         if self.lost:
             raise ForkServerLost("broken pipe")
         child = FakeChild(self, number, index, next(self._source.pids))
+        child.stacks = os.dup(stacks) if stacks is not None else None
         self.children.add(number)
         self._by_number[number] = child
         self._source.children.append(child)
@@ -269,6 +283,12 @@ class FakeServer:
 
     def kill(self) -> None:
         self.lose()
+
+    def answers(self, pid: int) -> bool:
+        return any(child.pid == pid and child.stack for child in self._by_number.values())
+
+    def stack(self) -> str:
+        return ""
 
     def signal(self, pid: int, signum: int) -> None:
         found = [child for child in self._by_number.values() if child.pid == pid]

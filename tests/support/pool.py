@@ -23,8 +23,9 @@ from celery_workerpool.adapter.runtime import CeleryRuntime
 from celery_workerpool.engine.drivers import Callback, PollDriver, ThreadDriver
 from celery_workerpool.engine.engine import Engine
 from celery_workerpool.engine.jobs import Job, JobState
-from celery_workerpool.engine.options import CrewOptions, EngineOptions
+from celery_workerpool.engine.options import CrewOptions, EngineOptions, HealthOptions
 from celery_workerpool.engine.worker import Worker
+from celery_workerpool.events import PoolEvent
 from celery_workerpool.process.forkserver import ForkServer
 from celery_workerpool.process.launcher import Launcher
 from celery_workerpool.process.memory import OomWatch
@@ -42,6 +43,7 @@ class PlainRuntime(CeleryRuntime):
     """Children without Celery; results and exceptions are told as in a Celery worker."""
 
     report_memory = False
+    heartbeat: float | None = 1.0
 
     def __init__(self) -> None:
         pass
@@ -139,6 +141,7 @@ class Pool:
 
     Arguments:
         oom_counter: the file in which the kernel counts its kills.
+        health: when children count as unhealthy; by default never.
         ready: wait for the children.
         check_leaks: off where pools live side by side and somebody else looks.
         threaded: the loop turns in a thread of its own, not in the test's.
@@ -155,6 +158,7 @@ class Pool:
         memory: MemoryLimits | None = None,
         sample_interval: float = 1.0,
         oom_counter: Path | None = None,
+        health: HealthOptions | None = None,
         ready: bool = True,
         check_leaks: bool = True,
         threaded: bool = False,
@@ -162,11 +166,18 @@ class Pool:
         self.size = size
         self.calls: list[Call] = []
         self.observers: list[Callable[[], None]] = []
-        self._launcher = _Launcher(runtime or PlainRuntime(), spawn=spawn)
+        self.events: list[PoolEvent] = []
+        health = health or HealthOptions()
+        runtime = runtime or PlainRuntime()
+        runtime.heartbeat = health.heartbeat or runtime.heartbeat
+        self._launcher = _Launcher(runtime, spawn=spawn)
         self._options = EngineOptions(
             memory=memory or MemoryLimits(),
             sample_interval=sample_interval,
-            crew=CrewOptions(start_timeout=start_timeout, max_tasks=max_tasks),
+            health=health,
+            crew=CrewOptions(
+                start_timeout=start_timeout, max_tasks=max_tasks, observe=self.events.append
+            ),
         )
         self._oom_counter = oom_counter
         self._ready = ready

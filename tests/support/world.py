@@ -15,7 +15,12 @@ from typing import Any, Self
 
 from celery_workerpool.engine.engine import Engine
 from celery_workerpool.engine.jobs import Job, JobState
-from celery_workerpool.engine.options import CrewOptions, EngineOptions, ScalingOptions
+from celery_workerpool.engine.options import (
+    CrewOptions,
+    EngineOptions,
+    HealthOptions,
+    ScalingOptions,
+)
 from celery_workerpool.engine.worker import Worker
 from celery_workerpool.events import PoolEvent
 from celery_workerpool.policy.scaling import ScalingRules
@@ -130,7 +135,9 @@ class World:
         dry_run: bool = False,
         start_timeout: float = 4.0,
         hello: bytes | None = None,
+        health: HealthOptions | None = None,
     ) -> None:
+        self.events: list[PoolEvent] = []
         self.clock = FakeClock()
         self.max_tasks = max_tasks
         self.driver = HandDriver(self.clock)
@@ -142,7 +149,8 @@ class World:
         options = EngineOptions(
             aging=aging,
             memory=memory or MemoryLimits(),
-            memory_probe=self.memory.get,
+            memory_probe=lambda pid, _allowed: self.memory.get(pid),
+            health=health or HealthOptions(),
             crew=CrewOptions(
                 start_timeout=start_timeout,
                 max_tasks=max_tasks,

@@ -39,6 +39,7 @@ class Interrupts:
     """
 
     def __init__(self, callers: frozenset[CodeType]) -> None:
+        self._pid = os.getpid()
         self.running = False  # a task is running; kept by the caller
         self.replying = False  # a reply is on its way; kept by the caller
         self.terminated_by: int | None = None
@@ -46,7 +47,8 @@ class Interrupts:
         self._callers = callers
 
     def install(self) -> None:
-        """Replace the handlers of every signal the pool sends."""
+        """Replace the handlers of every signal the pool sends, here and not in forks."""
+        os.register_at_fork(after_in_child=self._leave_forks_alone)
         for signum in TERMINATING:
             signal.signal(signum, self._on_terminate)
         if REMAP_SIGTERM:
@@ -56,6 +58,17 @@ class Interrupts:
             signal.signal(STOP_NOTICE, self._on_stop_notice)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the pool.
 
+    def _leave_forks_alone(self) -> None:
+        """In a process that a task has forked.
+
+        What terminates it must do so whatever it waits for, as ``multiprocessing`` expects of its
+        workers: a handler in Python may come too late for a system call that has just begun.
+        """
+        own = (self._on_terminate, self._on_soft_limit, self._on_stop_notice)
+        for signum in SENT:
+            if signal.getsignal(signum) in own:
+                signal.signal(signum, signal.SIG_DFL)
+
     def let_in(self) -> None:
         """Receive what a task has kept out by blocking signals: now, and not in the next task."""
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SENT)
@@ -63,10 +76,11 @@ class Interrupts:
     def exit_as_signalled(self) -> None:
         """Die of the signal that ended this child, so that its status tells; else return."""
         if self.terminated_by is not None:
-            signal.signal(self.terminated_by, signal.SIG_DFL)
-            os.kill(os.getpid(), self.terminated_by)
+            _die_of(self.terminated_by)
 
     def _on_terminate(self, signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:
+            _die_of(signum)  # A process that a task has just forked.
         if self.terminated_by is not None and self.running:
             os._exit(EX_SOFTWARE)  # The second time: cleaning up takes too long.
         self.terminated_by = signum
@@ -85,3 +99,8 @@ class Interrupts:
         if notice.interrupt and (frame is None or frame.f_code not in self._callers):
             notice.interrupt = False
             raise WorkerShuttingDown("the worker stops")
+
+
+def _die_of(signum: int) -> None:
+    signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)

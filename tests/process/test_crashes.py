@@ -269,6 +269,11 @@ def test_a_task_may_use_multiprocessing(method: str, inner: str, tmp_path: Path)
         assert pool.hold_all(tmp_path) == [call.pid]
 
 
+def test_a_process_that_a_task_forks_dies_of_the_signals_that_end_a_task() -> None:
+    with Pool(1) as pool:
+        assert pool.run(victims.fork_and_terminate).value == -signal.SIGTERM
+
+
 def more_than_a_fork_holds() -> int:
     """Bytes; this process may have loaded much for other tests."""
     return (resident(os.getpid()) or 0) + 100 * 2**20

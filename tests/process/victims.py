@@ -186,6 +186,21 @@ def fork_and_crash() -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def fork_and_terminate() -> int:
+    """How a child of the task's own ends that is terminated while it holds on."""
+    ready, done = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(done, b"x")
+            threading.Event().wait()
+        finally:
+            os._exit(1)
+    os.read(ready, 1)
+    os.kill(pid, signal.SIGTERM)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 def fork_and_raise() -> None:
     os.fork()
     raise ValueError("twice")

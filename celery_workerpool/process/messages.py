@@ -22,7 +22,11 @@ import dataclasses
 import io
 import pickle
 import struct
+import sys
 from collections.abc import Callable
+from functools import lru_cache
+from operator import attrgetter
+from types import FunctionType
 from typing import Any, NamedTuple, NoReturn
 
 from ..errors import ResultNotPlain
@@ -111,7 +115,8 @@ def encode(message: Request | Reply) -> bytes:
     """
     match message:  # The kinds that every task needs come first.
         case Run(job, target, args):
-            return _frame(RUN, job, pickle.dumps((target, args), pickle.HIGHEST_PROTOCOL))
+            call = (_name(target) if type(target) is FunctionType else target, args)
+            return _frame(RUN, job, pickle.dumps(call, pickle.HIGHEST_PROTOCOL))
         case Done(job, value, rss, leaving):
             plain = (value, rss, leaving)
             return _frame(DONE, job, pickle.dumps(plain, pickle.HIGHEST_PROTOCOL))
@@ -140,7 +145,8 @@ def decode_request(tag: int, job: int, payload: bytes) -> Request:
         Exception: whatever unpickling the arguments raises.
     """
     if tag == RUN:
-        return Run(job, *pickle.loads(payload))
+        target, args = pickle.loads(payload)
+        return Run(job, _named(target) if type(target) is tuple else target, args)
     return Boot(payload) if tag == BOOT else Stop()
 
 
@@ -167,6 +173,29 @@ class _PlainUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> NoReturn:
         raise ResultNotPlain(f"{module}.{name}")
+
+
+@lru_cache(maxsize=64)
+def _name(target: FunctionType) -> tuple[str, str] | FunctionType:
+    """Module and name of a function that is found by them.
+
+    It is what pickle would write and look up, each time anew, which takes longer than the rest
+    of a small task's message.
+    """
+    name = (target.__module__, target.__qualname__)
+    try:
+        # Not from the cache below, which children would inherit: modules can be reloaded.
+        return name if _named.__wrapped__(name) is target else target
+    except (ImportError, AttributeError, TypeError):
+        return target  # And pickle says what is wrong with it.
+
+
+@lru_cache(maxsize=64)
+def _named(name: tuple[str, str]) -> Callable[..., object]:
+    module, path = name
+    __import__(module)
+    function: Callable[..., object] = attrgetter(path)(sys.modules[module])
+    return function
 
 
 def _frame(tag: int, job: int, payload: bytes) -> bytes:

@@ -58,7 +58,9 @@ def over_the_wire(message: Request | Reply) -> tuple[int, int, bytes]:
 
 
 @pytest.mark.parametrize(
-    "request_", [Boot(b"payload"), Run(2**40, os.getpid, (1, "two")), Stop()], ids=repr
+    "request_",
+    [Boot(b"payload"), Run(2**40, os.getpid, (1, "two")), Run(1, over_the_wire, ()), Stop()],
+    ids=lambda request: type(request).__name__,
 )
 def test_requests_arrive_as_they_were_sent(request_: Request) -> None:
     assert decode_request(*over_the_wire(request_)) == request_

@@ -1,0 +1,136 @@
+"""Short cuts through py-amqp do what py-amqp does."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from struct import pack
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from amqp.abstract_channel import AbstractChannel
+from amqp.channel import Channel
+from amqp.connection import Connection
+from amqp.method_framing import frame_writer
+from amqp.transport import TCPTransport
+
+from celery_workerpool.adapter import rabbitmq
+
+
+def frame(payload: bytes, kind: int = 1) -> bytes:
+    return pack(">BHI", kind, 1, len(payload)) + payload + b"\xce"
+
+
+class Wire:
+    """A py-amqp connection without its handshake, and the broker's end of its socket."""
+
+    def __init__(self) -> None:
+        sock, self.broker = socket.socketpair()
+        self.transport = TCPTransport("nowhere:1")
+        self.transport.sock = sock
+        self.transport.connected = True
+        self.transport._setup_transport()
+        self.connection = Connection()
+        self.connection._transport = self.transport
+        self.frames: list[bytes] = []
+        self.connection.on_inbound_frame = lambda frame: self.frames.append(bytes(frame[2]))
+        self.readers: dict[Any, tuple[Any, ...]] = {}
+        rabbitmq.read_in_pieces(self, self.connection)
+
+    def add_reader(self, sock: socket.socket, callback: Any, *args: Any) -> None:
+        self.readers[sock] = (callback, args)
+
+    def arrive(self, data: bytes) -> list[bytes]:
+        """What is told of when the broker has sent that."""
+        self.frames.clear()
+        self.broker.sendall(data)
+        self.read()
+        return self.frames
+
+    def read(self) -> None:
+        ((callback, args),) = self.readers.values()
+        callback(*args)
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    wire = Wire()
+    yield wire
+    wire.transport.sock.close()
+    wire.broker.close()
+    wire.connection._transport = None
+
+
+def test_all_frames_are_taken_at_once(wire: Wire) -> None:
+    assert wire.arrive(frame(b"one") + frame(b"") + frame(b"three")) == [b"one", b"", b"three"]
+
+
+@pytest.mark.parametrize("cut", range(1, 11))
+def test_a_frame_may_come_in_two_parts(wire: Wire, cut: int) -> None:
+    data = frame(b"one") + frame(b"two")
+    split = len(frame(b"one")) + cut
+    assert wire.arrive(data[:split]) == [b"one"]
+    assert wire.arrive(data[split:]) == [b"two"]
+
+
+def test_who_reads_in_between_finds_what_has_come(wire: Wire) -> None:
+    """As a handler does that waits for the broker's answer."""
+    wire.arrive(frame(b"one")[:5])
+    wire.broker.sendall(frame(b"one")[5:])
+    wire.connection.blocking_read(1)
+    assert wire.frames == [b"one"]
+
+
+def test_a_large_frame_takes_several_reads(wire: Wire) -> None:
+    payload = bytes(3 * rabbitmq.READ_SIZE)
+    assert wire.arrive(frame(payload)) == []
+    while not wire.frames:
+        wire.read()
+    assert wire.frames == [payload]
+
+
+def test_nothing_to_read_is_no_error(wire: Wire) -> None:
+    wire.read()
+    assert wire.frames == []
+
+
+def test_the_end_is_py_amqp_s_error(wire: Wire) -> None:
+    wire.broker.close()
+    with pytest.raises(OSError, match="unexpectedly closed"):
+        wire.read()
+    assert not wire.transport.connected
+
+
+def test_other_connections_are_left_alone() -> None:
+    def add_reader(*_: Any) -> None:
+        pytest.fail("taken over")
+
+    hub = SimpleNamespace(add_reader=add_reader)
+    with (
+        socket.socket() as plain,
+        ssl.create_default_context().wrap_socket(
+            plain, server_hostname="x", do_handshake_on_connect=False
+        ) as tls,
+    ):
+        encrypted = SimpleNamespace(sock=tls, _read_buffer=b"")
+        rabbitmq.read_in_pieces(hub, SimpleNamespace(transport=encrypted))
+    rabbitmq.read_in_pieces(hub, SimpleNamespace())  # Redis
+    channel = SimpleNamespace(basic_ack=len)
+    rabbitmq.acknowledge_in_one_piece(channel)
+    assert channel.basic_ack is len
+
+
+@pytest.mark.parametrize(("tag", "multiple"), [(1, False), (2**40, True)])
+def test_an_acknowledgement_is_the_one_of_py_amqp(wire: Wire, tag: int, multiple: bool) -> None:
+    connection = wire.connection
+    connection.frame_writer = frame_writer(connection, wire.transport)
+    channel = Channel.__new__(Channel)
+    AbstractChannel.__init__(channel, connection, 7)
+    channel.basic_ack(tag, multiple)
+    theirs = wire.broker.recv(100)
+    rabbitmq.acknowledge_in_one_piece(channel)
+    channel.basic_ack(tag, multiple=multiple)
+    assert wire.broker.recv(100) == theirs
+    assert connection.bytes_sent == 2

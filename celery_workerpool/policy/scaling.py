@@ -24,13 +24,13 @@ MOMENT = 0.5
 #: Seconds over which children must have been busy when fewer tasks wait than there are children.
 STRETCH = 5.0
 #: Seconds that a number of waiting tasks which still rises is given before it is acted on.
-RISING = 2.0
+RISING = 1.0
 #: Seconds between two looks while tasks wait, and while none do.
 SOON, LATER = 0.125, 1.0
 #: The part of the cooldown over which utilization must have been low; see ``patience``.
 CALM = 0.25
 #: ``patience`` goes no further.
-MOST_PATIENT = 8
+MOST_PATIENT = 4
 #: Seconds until growth that the machine did not allow is tried again.
 HELD = 5.0
 
@@ -90,7 +90,7 @@ class Scaler:
 
     def __init__(self, rules: ScalingRules) -> None:
         self.rules = rules
-        #: How many times longer than usual utilization must be low: 1, 2, 4, 8.
+        #: How many times longer than usual utilization must be low: 1, 2, 4.
         self.patience = 1
         self._samples: deque[_Sample] = deque()
         self._up_at = self._down_at = self._held_at = -inf

@@ -87,6 +87,16 @@ def test_celerys_option_switches_it_on(make_worker: Workers, tmp_path: Path) -> 
         worker.wait_for_children(1)
 
 
+def test_a_pool_may_have_no_children_until_a_task_comes(redis_url: str, tmp_path: Path) -> None:
+    with CeleryWorker(
+        redis_url, redis_url, tmp_path, conf=QUICK, options=["--autoscale=2,0"]
+    ) as worker:
+        assert worker.stats()["pool"]["processes"] == []
+        assert worker.send("add", 2, 3).get(timeout=30) == 5
+        worker.wait_for_log("the pool is to have 0 children instead of 1")
+        wait_until(lambda: not worker.stats()["pool"]["processes"], "the child is gone")
+
+
 def test_an_autoscaler_that_is_named_is_taken(make_worker: Workers) -> None:
     """Celery's own, even."""
     conf = {"worker_autoscaler": "celery.worker.autoscale:Autoscaler"}

@@ -155,6 +155,7 @@ class ScaledUp(ManagerEvent):
 
     worker_count: int
     hostname: str
+    reason: str = ""  # what autoscaling saw; "asked for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,7 @@ class ScaledDown(ManagerEvent):
 
     worker_count: int
     hostname: str
+    reason: str = ""  # what autoscaling saw; "asked for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,9 +240,9 @@ def of_pool(event: Mapping[str, Any]) -> list[ManagerEvent]:
     when, host = event["timestamp"], event["hostname"]
     kind = event["type"].removeprefix(f"{GROUP}-")
     if kind == "scaled-up":
-        return [ScaledUp(when, event["worker_count"], host)]
+        return [ScaledUp(when, event["worker_count"], host, event["reason"])]
     if kind == "scaled-down":
-        return [ScaledDown(when, event["worker_count"], host)]
+        return [ScaledDown(when, event["worker_count"], host, event["reason"])]
     number = event.get("number")
     worker = Worker(f"{host}/{number}", host, event.get("child_pid"))
     match kind:

@@ -30,8 +30,8 @@ CONTRACT = {
     "worker_heartbeat": ("worker",),
     "error": ("type", "error", "index"),
     "metrics_updated": ("metrics",),
-    "scaled_up": ("worker_count", "hostname"),
-    "scaled_down": ("worker_count", "hostname"),
+    "scaled_up": ("worker_count", "hostname", "reason"),
+    "scaled_down": ("worker_count", "hostname", "reason"),
     "backpressure": ("active", "open_tasks"),
     "events_dropped": ("count",),
 }
@@ -111,8 +111,8 @@ CHILD = events.Worker("w1@host/3", "w1@host", 77)
                 ),
             ],
         ),
-        (wire.ScaledUp(4, 2, "asked for"), [events.ScaledUp(5.0, 4, "w1@host")]),
-        (wire.ScaledDown(2, 4, "asked for"), [events.ScaledDown(5.0, 2, "w1@host")]),
+        (wire.ScaledUp(4, 2, "asked for"), [events.ScaledUp(5.0, 4, "w1@host", "asked for")]),
+        (wire.ScaledDown(2, 4, "asked for"), [events.ScaledDown(5.0, 2, "w1@host", "asked for")]),
     ],
 )
 def test_of_the_pool(sent: wire.PoolEvent, expected: list[events.ManagerEvent]) -> None:

@@ -38,6 +38,7 @@ def test_a_task_that_kills_its_child_is_retried_until_its_retries_run_out(
         "task_reject_on_worker_lost": True,
         "task_retry_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
+        "workerpool_max_crashes_per_task": 4,  # Else the third crash is the last: quarantine.
     }
     with make_worker(conf=conf, concurrency=1) as worker:
         result = worker.send("kill_self_with_retries")

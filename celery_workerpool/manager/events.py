@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..events import GROUP
@@ -96,6 +96,9 @@ class WorkerTerminated(ManagerEvent):
 
     worker: Worker
     cause: str
+    task: str = ""  # "name[id]" of the one it ran
+    #: What is known of the child: ``condition``, ``memory``, ``peak``, ``stack``.
+    evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +121,12 @@ class WorkerExited(ManagerEvent):
 
 @dataclass(frozen=True, slots=True)
 class WorkerError(ManagerEvent):
-    """A child died though nobody wanted it to."""
+    """A child died though nobody wanted it to, or gives no sign of life."""
 
     worker: Worker
     error: str
+    task: str = ""  # "name[id]" of the one it runs or ran
+    evidence: Mapping[str, Any] = field(default_factory=dict)  # as above
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,13 +254,15 @@ def of_pool(event: Mapping[str, Any]) -> list[ManagerEvent]:
         case "worker-created":
             return [WorkerCreated(when, worker)]
         case "worker-terminated":
-            return [WorkerTerminated(when, worker, event["cause"])]
+            known = (event.get("task", ""), event.get("evidence", {}))
+            return [WorkerTerminated(when, worker, event["cause"], *known)]
         case "worker-exited":
             ended = (event["status"], event["reason"], event["tasks_done"])
             return [WorkerExited(when, worker, *ended)]
         case "worker-error":
             error = event["error"]
-            told: list[ManagerEvent] = [WorkerError(when, worker, error)]
+            known = (event.get("task", ""), event.get("evidence", {}))
+            told: list[ManagerEvent] = [WorkerError(when, worker, error, *known)]
             if error.startswith("died before it was ready"):
                 told.append(Error(when, "worker_creation_failed", error, event["number"]))
             return told

@@ -12,7 +12,12 @@ from celery import Celery
 CONF = "WORKERPOOL_TEST_CONF"
 
 #: Modules with tasks.
-TASKS = ["tests.support.tasks", "tests.support.endings", "tests.support.features"]
+TASKS = [
+    "tests.support.tasks",
+    "tests.support.endings",
+    "tests.support.features",
+    "tests.support.faults",
+]
 
 
 def make_app(conf: dict[str, Any]) -> Celery:

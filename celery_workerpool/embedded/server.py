@@ -25,12 +25,11 @@ def command(binary: str, socket_path: Path) -> list[str]:
         "appendonly": "no",
         "daemonize": "no",
         "loglevel": "warning",
-        # Events must not be dropped, however slowly somebody reads them.
-        "client-output-buffer-limit": "pubsub 0 0 0",
     }
-    made = [binary]
+    # Events must not be dropped, however slowly somebody reads them.
+    made = [binary, "--client-output-buffer-limit", "pubsub", "0", "0", "0"]
     for name, value in options.items():
-        made += [f"--{name}", *(value.split() if " " in value else [value])]
+        made += [f"--{name}", value]  # A path may have blanks.
     return made
 
 

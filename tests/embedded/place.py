@@ -35,7 +35,9 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.temp = Path(tempfile.mkdtemp(prefix="wp", dir="/tmp"))
+        self.temp = Path(
+            tempfile.mkdtemp(prefix="w p", dir="/tmp")
+        )  # The blank is there on purpose.
         self.tag = uuid.uuid4().hex
         self.environ = {
             **os.environ,

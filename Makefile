@@ -8,7 +8,7 @@ RUN := $(BIN)/python -m tools.services run
 .PHONY: help demo test lint format conformance bench clean
 
 help:
-	@echo 'make demo [DIR=folder] [POOL=prefork]   the pool at work on real files'
+	@echo 'make demo [DIR=folder]                  the facade at work on real files'
 	@echo 'make test [ARGS=…]                      lint, types, and all tests on real servers'
 	@echo 'make lint                               lint and types only'
 	@echo 'make format                             mend what lint can mend'
@@ -20,9 +20,8 @@ help:
 
 # Through the environment, so that the shell does not take the folder's name apart.
 demo: export DIR := $(DIR)
-demo: export POOL := $(POOL)
 demo: $(VENV)/.demo
-	@exec $(BIN)/python -m demo $${POOL:+--pool "$$POOL"} -- $${DIR:+"$$DIR"}
+	@exec $(BIN)/python -m demo -- $${DIR:+"$$DIR"}
 
 test: lint
 	$(RUN) $(BIN)/python -m pytest -n 4 --dist loadgroup $(ARGS)

@@ -13,21 +13,25 @@ if __name__ == "__main__":
     STOP.install()
 
 import argparse
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
-from .files import Folder, NoFilesError, find_files
-from .processes import ProcessDied, Processes
+from .files import Folder, NoFilesError, find_files, require_room
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from celery_workerpool import WorkerManager
+
     from .display import Display
     from .report import Report
 
-POOL = "celery_workerpool:WorkerPool"
 #: Some 15 seconds of work for two CPUs; the standard library has three times as many files.
-LIMIT = 600
+LIMIT = 400
+#: Seconds for the worker to end what it does, at Ctrl-C, and when that comes twice.
+END_WITHIN, END_AT_ONCE = 8.0, 1.0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,10 +45,6 @@ def main(argv: list[str] | None = None) -> int:
         return complain(str(exc), 2)
     except Stopped:
         return complain("stopped; nothing is left running", STOP.exit_code)
-    except ProcessDied as exc:
-        if exc.tail:
-            print(exc.tail, file=sys.stderr)
-        return complain(str(exc), 1)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -65,24 +65,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="use the first N files, 0 for all (default: %(default)s)",
     )
     parser.add_argument(
-        "--pool",
-        default=POOL,
-        help="Celery's worker_pool setting, such as prefork (default: %(default)s)",
-    )
-    parser.add_argument(
         "--concurrency",
         type=natural,
         default=0,
         metavar="N",
         help="children of the worker (default: one for each CPU)",
-    )
-    parser.add_argument(
-        "--prefetch",
-        type=natural,
-        default=0,
-        metavar="N",
-        help="Celery's worker_prefetch_multiplier; 0, the default, lets the worker take the "
-        "whole backlog, so that the order is the pool's",
     )
     parser.add_argument("--plain", action="store_true", help="no animation, plain lines")
     return parser.parse_args(argv)
@@ -98,63 +85,74 @@ def natural(text: str) -> int:
 
 def run(folder: Folder, options: argparse.Namespace) -> int:
     """Do the main job."""
+    # Takes time to import, and is not needed to refuse a folder.
+    from celery_workerpool import EmbeddedError, create_worker_manager
+    from celery_workerpool.handlers.encryption import generate_key
+
     from .display import headline, make_console, make_display
+    from .job import KEY
     from .summary import print_summary
 
+    logging.disable()  # What goes wrong is said in one line.
     console = make_console()
     console.print(headline(folder), soft_wrap=True)
     display = make_display(console, animate=not options.plain)
+    os.environ[KEY] = generate_key()
+    concurrency = options.concurrency or os.cpu_count() or 1
+    manager = create_worker_manager(
+        min_workers=concurrency,
+        max_workers=concurrency,
+        enable_auto_scaling=False,
+        max_task_queue_size=10**9,
+        max_tasks_per_worker=10**6,
+    )
     try:
-        with Processes(STOP) as processes:
-            report = work(folder, options, processes, display)
-            display.close()
-            name = options.pool.rpartition(":")[2]
-            print_summary(console, report, pool=name, default_folder=options.dir is None)
-            stopping(console)
+        report = work(folder, concurrency, manager, display)
+        display.close()
+        print_summary(console, report, default_folder=options.dir is None)
+        stopping(console)
+    except EmbeddedError as exc:
+        display.close()
+        return complain(str(exc), 1)
     finally:
         display.close()
+        manager.shutdown(wait=False, timeout=END_AT_ONCE if STOP.count > 1 else END_WITHIN)
     STOP.check()
     return 0
 
 
-def work(
-    folder: Folder, options: argparse.Namespace, processes: Processes, display: Display
-) -> Report:
-    """Start the processes, have the tasks done, and add up what came out."""
-    display.step("Starting Valkey")
-    server = processes.start_server()
-    concurrency = options.concurrency or os.cpu_count() or 1
-    env = {
-        "DEMO_SOCKET": str(processes.socket),
-        "DEMO_POOL": options.pool,
-        "DEMO_PREFETCH": str(options.prefetch),
-    }
-    display.step(f"{server} is up. Starting a worker: {options.pool}, {concurrency} children")
-    processes.start_worker(concurrency, env)
-
-    # Celery is imported while the worker does the same; it reads its settings right then.
-    os.environ.update(env)
-    from .job import CONNECTION_ERRORS, Job
+def work(folder: Folder, concurrency: int, manager: WorkerManager, display: Display) -> Report:
+    """Start broker and worker, have the tasks done, and add up what came out."""
+    from .job import Job
     from .report import make_report
+
+    display.step(f"Starting Valkey and a worker with {concurrency} children")
+    STOP.check()
+    output = scratch(manager)
+    require_room(folder, output)
 
     def tick() -> None:
         STOP.check()
-        processes.check()
         display.refresh(job.progress)
 
+    job = Job(manager, folder, output, tick)
     try:
-        with Job(folder, tick) as job:
-            job.wait_for_worker()
-            display.step(f"Sending {job.progress.total:,} tasks")
-            job.send()
-            display.step(f"All {job.progress.total:,} tasks are sent; the worker goes on")
-            elapsed = job.follow()
-    except CONNECTION_ERRORS:
-        # Most likely a process died; say that instead.
-        STOP.sleep(0.2)
-        processes.check()
-        raise
+        job.wait_for_worker()
+        display.step(f"Sending {job.progress.total:,} tasks")
+        job.send()
+        display.step(f"All {job.progress.total:,} tasks are sent; the worker goes on")
+        elapsed = job.follow()
+    finally:
+        job.look.close()
     return make_report(job.records.values(), job.progress.children.values(), elapsed)
+
+
+def scratch(manager: WorkerManager) -> Path:
+    """A folder for what tasks write, in that of the broker: it goes with it, however we end."""
+    socket = unquote(manager.app.conf.broker_url.partition("://")[2])
+    folder = Path(socket).parent / f"demo-{os.getpid()}"
+    folder.mkdir()
+    return folder
 
 
 def complain(message: str, code: int) -> int:

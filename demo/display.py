@@ -13,8 +13,10 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from celery_workerpool import TaskPriority
+
 from .files import Folder, printable
-from .model import Child, Counts, Kind, Priority, Progress
+from .model import Child, Counts, Kind, Progress
 
 #: Width of what is written to a file or a pipe.
 PLAIN_WIDTH = 110
@@ -24,7 +26,12 @@ LINE = 2.0
 #: How many children get a line of their own.
 MAX_CHILDREN = 8
 BLOCKS = "▁▂▃▄▅▆▇█"
-COLORS = {Priority.HIGH: "magenta", Priority.NORMAL: "cyan", Priority.LOW: "blue"}
+COLORS = {
+    TaskPriority.CRITICAL: "red",
+    TaskPriority.HIGH: "magenta",
+    TaskPriority.NORMAL: "cyan",
+    TaskPriority.LOW: "blue",
+}
 
 
 class Display(Protocol):
@@ -211,7 +218,7 @@ def _children(progress: Progress) -> RenderableType:
         grid.add_row(
             Text(f" child {pid}", style="yellow"),
             f"{child.tasks:,} {plural(child.tasks, 'task')}",
-            f"{busy(child, progress.elapsed, ran)} busy",
+            size(child.memory),
             f"{ran:.1f} s" if runs else "",
             Text(printable(runs.title)) if runs else Text(_idle(child), style="dim"),
         )
@@ -238,11 +245,6 @@ def _rates(samples: list[tuple[float, int]], step: float = 0.5) -> list[float]:
 def _sparkline(rates: list[float]) -> str:
     top = max(rates, default=0.0) or 1.0
     return "".join(BLOCKS[min(7, int(rate / top * 8))] for rate in rates)
-
-
-def busy(child: Child, elapsed: float, running: float = 0.0) -> str:
-    """The part of the time that a child spent in tasks; ``running`` seconds in the present one."""
-    return f"{min(1.0, (child.busy + running) / elapsed) if elapsed else 0.0:.0%}"
 
 
 def label(kind: Kind) -> Text:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -74,6 +75,16 @@ def find_files(
     if not files:
         raise NoFilesError(f"no files in the folder {printable(root)}")
     return Folder(root, files, size, False, unreadable)
+
+
+def require_room(folder: Folder, output: Path) -> None:
+    """See that what the tasks write has room: at most twice what they read.
+
+    Raises:
+        NoFilesError: it has not.
+    """
+    if 2 * folder.total_bytes > 0.8 * shutil.disk_usage(output).free:
+        raise NoFilesError(f"too little room for the files' copies in {output.parent.parent}")
 
 
 def printable(path: str | Path) -> str:

@@ -1,184 +1,178 @@
-"""The main job: send three tasks for every file, and follow them by Celery's events."""
+"""The main job: a pipeline of tasks for every file, and one that waits for many of them."""
 
 from __future__ import annotations
 
+import queue
 import time
-from collections.abc import Callable, Iterator, Mapping
-from types import TracebackType
-from typing import Any, Self
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from kombu.exceptions import OperationalError
+from celery_workerpool import EmbeddedError, TaskSpec, TaskStatus, WorkerManager
 
-from . import tasks
-from .app import app
 from .files import Folder
 from .look import Look
-from .model import (
-    COMPRESS,
-    HASH,
-    KINDS,
-    SEND_ORDER,
-    WORDS,
-    Child,
-    Counts,
-    Progress,
-    TaskRecord,
-)
+from .model import ANALYSE, COMPRESS, COUNT, ENCRYPT, KINDS, SEND_ORDER, Counts, Kind, Progress
+from .model import TaskRecord as Record
 
-TASKS = {WORDS: tasks.count_words, HASH: tasks.hash_file, COMPRESS: tasks.compress_file}
-#: What is raised when the server is gone.
-CONNECTION_ERRORS = (
-    *app.connection_for_read().connection_errors,
-    OperationalError,
-    RuntimeError,  # Celery's result backend gives up.
-)
-#: Events that end a task without a result.
-FAILURES = ("task-failed", "task-rejected", "task-revoked")
-#: Seconds without an event after which results are looked up: an event can get lost.
-QUIET = 2.0
-#: How many results are fetched at once.
-BATCH = 500
+#: The environment variable that the key of the encryption is in.
+KEY = "WORKERPOOL_DEMO_KEY"
+#: Files whose tasks are sent at once.
+BATCH = 25
+#: Seconds that a task may take.
+TIMEOUT = 600.0
+ENDS = ("task_completed", "task_failed", "task_cancelled", "task_timeout")
+#: The file that the analysis is about, as it is shown.
+ALL = "all counts"
 
 
 class Job:
-    """Sends the tasks and collects what becomes of them, in one thread; another asks the worker.
-
-    Use as a context manager: it listens to events in between.
+    """Sends the tasks, and follows them by the manager's events.
 
     Arguments:
-        folder: the files to work on.
+        output: a folder for what tasks write.
         tick: called several times a second; what it raises ends the job.
     """
 
-    def __init__(self, folder: Folder, tick: Callable[[], None]) -> None:
-        self._folder = folder
-        self._tick = tick
-        self.progress = Progress({kind: Counts(len(folder.files)) for kind in KINDS})
-        self.records: dict[str, TaskRecord] = {}
-        self._open: set[str] = set()
-        self._to_fetch: set[str] = set()
-        self._last_event = time.monotonic()
-        self._look = Look(app)
-
-    def __enter__(self) -> Self:
-        self._connection = app.connection_for_read()
-        receiver = app.events.Receiver(self._connection, handlers={"*": self._on_event})
-        self._listening = receiver.consumer_context(wakeup=False)
-        self._events, _channel, _consumers = self._listening.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
+    def __init__(
+        self, manager: WorkerManager, folder: Folder, output: Path, tick: Callable[[], None]
     ) -> None:
-        self._look.close()
-        self._listening.__exit__(None, None, None)
-        self._connection.release()
+        self._manager = manager
+        self._folder = folder
+        self._output = output
+        self._tick = tick
+        counts = {kind: Counts(len(folder.files)) for kind in KINDS}
+        counts[ANALYSE].total = 1
+        self.progress = Progress(counts)
+        self.records: dict[str, Record] = {}
+        self.look = Look(manager)
+        self._counted: list[str] = []
+        self._news: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for name in (*ENDS, "error"):
+            manager.on(name, self._news.put)
 
     def wait_for_worker(self) -> None:
-        """Return when the worker has said that it is there."""
-        while not self.progress.online:
-            self._listen(0.05)
+        """Return when the worker has children."""
+        while not self.look.ask():
             self._tick()
-        self._look.start()
+        self.look.start()
 
     def send(self) -> None:
-        """Send three tasks for every file; the worker begins meanwhile."""
+        """Send the tasks; the worker begins meanwhile."""
         self.progress.begin = time.time()
-        for number, file in enumerate(self._folder.files):
-            path = str(self._folder.root / file)
-            for kind in SEND_ORDER:
-                record = TaskRecord(kind, file, time.time())
-                # The result object is not kept: it would listen for its own result.
-                task_id = TASKS[kind].apply_async((path,), priority=int(kind.priority)).id
-                self.records[task_id] = record
-                self._open.add(task_id)
-                self.progress.counts[kind].sent += 1
-            if number % 10 == 0:
-                self._listen(0.0)
-                self._fetch()
+        for begin in range(0, len(self._folder.files), BATCH):
+            specs = []
+            for number, file in enumerate(self._folder.files[begin : begin + BATCH], begin):
+                specs += self._of_file(number, file)
+            self._manager.submit_many(specs, max_retries=0, timeout=TIMEOUT)
+            self._take_news(0.0)
             self._tick()
+        spec = TaskSpec(
+            ANALYSE.type,
+            {"type": "aggregate"},
+            task_id=self._record(ANALYSE, ALL),
+            priority=ANALYSE.priority,
+            dependencies=self._counted,
+            on_dependency_failure="run",
+        )
+        self._manager.submit_many([spec], max_retries=0, timeout=TIMEOUT)
 
     def follow(self) -> float:
         """Return when every task has ended; how long they took, in seconds."""
-        while self._open:
-            self._listen(0.05)
-            self._fetch()
-            if time.monotonic() - self._last_event > QUIET:
-                self._to_fetch |= self._open
-                self._last_event = time.monotonic()
+        while self.progress.finished < self.progress.total:
+            self._take_news(0.05)
             self._tick()
-        return self.progress.elapsed
+        elapsed = self.progress.elapsed
+        self.look.close()
+        self.look.ask()
+        self._note_children()
+        return elapsed
 
-    def _listen(self, patience: float) -> None:
-        """Handle the events that are there, waiting a moment for the first."""
-        self.progress.running = {
-            pid: self.records[task_id] if task_id in self._open else None
-            for pid, task_id in self._look.running.items()
+    def _of_file(self, number: int, file: str) -> list[TaskSpec]:
+        path, packed = str(self._folder.root / file), str(self._output / f"{number}.gz")
+        payloads: dict[Kind, dict[str, Any]] = {
+            COUNT: {"operation": "count", "input": path},
+            COMPRESS: {"input": path, "output": packed, "algorithm": "gzip"},
+            ENCRYPT: {
+                "operation": "encrypt",
+                "input": packed,
+                "output": f"{packed}.enc",
+                "key": {"env": KEY},
+            },
         }
+        ids = {kind: self._record(kind, file) for kind in SEND_ORDER}
+        try:
+            path.encode()
+        except UnicodeEncodeError:  # Payloads are text.
+            for task_id in ids.values():
+                self._end(task_id, error="its name is no text")
+            return []
+        self._counted.append(ids[COUNT])
+        return [
+            TaskSpec(
+                kind.type,
+                payloads[kind],
+                task_id=ids[kind],
+                priority=kind.priority,
+                dependencies=[ids[COMPRESS]] if kind is ENCRYPT else None,
+            )
+            for kind in SEND_ORDER
+        ]
+
+    def _record(self, kind: Kind, file: str) -> str:
+        task_id = str(uuid.uuid4())
+        self.records[task_id] = Record(kind, file)
+        self.progress.counts[kind].sent += 1
+        return task_id
+
+    def _take_news(self, patience: float) -> None:
+        """Handle the events that are there, waiting a moment for the first."""
+        self._note_children()
         deadline = time.monotonic() + 0.1
         try:
-            self._events.drain_events(timeout=patience)
             while time.monotonic() < deadline:
-                self._events.drain_events(timeout=0.001)
-        except TimeoutError:
+                self._hear(self._news.get(timeout=patience))
+                patience = 0.0
+        except queue.Empty:
             pass
 
-    def _on_event(self, event: Mapping[str, Any]) -> None:
-        self.progress.online |= event["type"] in ("worker-online", "worker-heartbeat")
-        task_id = event.get("uuid", "")
-        record = self.records.get(task_id)
-        if record is None or task_id not in self._open:
+    def _hear(self, event: Any) -> None:
+        if not hasattr(event, "task"):
+            if event.type == "host_lost":
+                raise EmbeddedError(event.error)
             return
-        self._last_event = time.monotonic()
-        if event["type"] == "task-started":
-            record.started = event["timestamp"]
-            self.progress.counts[record.kind].started += 1
-        elif event["type"] == "task-succeeded":
-            record.runtime = event["runtime"]
-            self._to_fetch.add(task_id)
-        elif event["type"] in FAILURES:
-            record.error = event.get("exception") or event["type"].removeprefix("task-")
-            self._to_fetch.add(task_id)
-            if event["type"] != "task-failed":
-                self._finish(task_id)  # Such a task may have no result.
+        task = event.task
+        record = self.records.get(task.id)
+        if record is None:
+            return
+        record.started, record.runtime = task.started_at, task.duration
+        if task.started_at is not None and task.submitted_at is not None:
+            record.queue_time = max(0.0, task.started_at - task.submitted_at)
+        if task.status is TaskStatus.COMPLETED:
+            record.value = self._manager.result(task.id)
+            self._end(task.id)
+        else:
+            self._end(task.id, error=task.error or task.status.name.lower())
 
-    def _fetch(self) -> None:
-        """Get the results of tasks that have ended."""
-        waiting = [task_id for task_id in self._to_fetch if task_id in self._open]
-        self._to_fetch.clear()
-        for begin in range(0, len(waiting), BATCH):
-            for task_id, meta in _results(waiting[begin : begin + BATCH]):
-                record = self.records[task_id]
-                if isinstance(meta["result"], dict) and meta["status"] == "SUCCESS":
-                    record.value = meta["result"]
-                    pid = record.value["pid"]
-                    self.progress.children.setdefault(pid, Child(pid)).add(record)
-                else:
-                    record.error = _reason(meta["result"])
-                self._finish(task_id)
-
-    def _finish(self, task_id: str) -> None:
-        self._open.discard(task_id)
+    def _end(self, task_id: str, error: str | None = None) -> None:
         record = self.records[task_id]
         counts = self.progress.counts[record.kind]
-        if record.error is None:
+        if error is None:
             counts.done += 1
         else:
+            record.error = error
             counts.failed += 1
         if counts.finished == counts.total:
             counts.seconds = self.progress.elapsed
 
-
-def _results(task_ids: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    yield from app.backend.get_many(set(task_ids), interval=0, max_iterations=1)
-
-
-def _reason(error: object) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if isinstance(error, BaseException):
-        return f"{type(error).__name__}: {error}"
-    return str(error)
+    def _note_children(self) -> None:
+        known, seen = self.progress.children, self.look.children
+        for pid, child in seen.items():
+            before = known.get(pid)
+            record = self.records.get(child.task_id or "")
+            child.last = record.title if record is not None else before.last if before else ""
+            known[pid] = child
+        self.progress.running = {
+            pid: self.records.get(child.task_id or "") for pid, child in seen.items()
+        }

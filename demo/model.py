@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any
 
-
-class Priority(IntEnum):
-    """Celery's ``priority=`` numbers, as they go with Redis and Valkey: 0 comes first."""
-
-    HIGH = 0
-    NORMAL = 3
-    LOW = 6
+from celery_workerpool import TaskPriority, WorkerTaskType
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One of the three tasks that every file gets."""
+    """Tasks of one type. Every file gets one of each, but of the analysis there is one in all."""
 
     label: str
-    task: str
-    priority: Priority
+    type: WorkerTaskType
+    priority: TaskPriority
 
 
-WORDS = Kind("Word statistics", "demo.tasks.count_words", Priority.HIGH)
-HASH = Kind("Hashing", "demo.tasks.hash_file", Priority.NORMAL)
-COMPRESS = Kind("Compression", "demo.tasks.compress_file", Priority.LOW)
-#: The order in which each file's tasks are sent: the most important comes last.
-SEND_ORDER = (COMPRESS, HASH, WORDS)
+COUNT = Kind("Lines and words", WorkerTaskType.FILE_IO, TaskPriority.HIGH)
+COMPRESS = Kind("Compression", WorkerTaskType.COMPRESSION, TaskPriority.NORMAL)
+ENCRYPT = Kind("Encryption", WorkerTaskType.ENCRYPTION, TaskPriority.LOW)
+ANALYSE = Kind("Analysis", WorkerTaskType.ANALYSIS, TaskPriority.CRITICAL)
+#: In the order in which each file's tasks are sent: the most important comes last.
+SEND_ORDER = (ENCRYPT, COMPRESS, COUNT)
 #: The order in which they are shown.
-KINDS = (WORDS, HASH, COMPRESS)
+KINDS = (COUNT, COMPRESS, ENCRYPT, ANALYSE)
 
 
 @dataclass(slots=True)
@@ -40,9 +34,9 @@ class TaskRecord:
 
     kind: Kind
     file: str
-    sent: float
     started: float | None = None
-    runtime: float | None = None
+    queue_time: float | None = None  # seconds between sending and start
+    runtime: float | None = None  # seconds
     value: dict[str, Any] | None = None
     error: str | None = None
 
@@ -50,26 +44,16 @@ class TaskRecord:
     def title(self) -> str:
         return f"{self.kind.label.lower()} of {self.file}"
 
-    @property
-    def queue_time(self) -> float | None:
-        """Seconds between sending and start, where the start was seen."""
-        return None if self.started is None else max(0.0, self.started - self.sent)
-
 
 @dataclass(slots=True)
 class Child:
-    """What one process of the worker has done."""
+    """One process of the worker: what it has done, and what it does now."""
 
     pid: int
     tasks: int = 0
-    busy: float = 0.0
+    memory: int = 0  # bytes
+    task_id: str | None = None
     last: str = ""
-
-    def add(self, record: TaskRecord) -> None:
-        """Note a task it has done."""
-        self.tasks += 1
-        self.busy += record.runtime or 0.0
-        self.last = record.title
 
 
 @dataclass(slots=True)
@@ -78,7 +62,6 @@ class Counts:
 
     total: int
     sent: int = 0
-    started: int = 0
     done: int = 0
     failed: int = 0
     seconds: float | None = None
@@ -93,20 +76,15 @@ class Progress:
     """How far the job is, for the display to show."""
 
     counts: dict[Kind, Counts]
-    #: Those that have done a task.
+    #: The worker's children, by pid; also those that have gone.
     children: dict[int, Child] = field(default_factory=dict)
-    #: The worker's children, with what each runs, as last asked; None for one that is idle.
+    #: What each of those that are there runs; None for one that is idle.
     running: dict[int, TaskRecord | None] = field(default_factory=dict)
     begin: float = 0.0
-    online: bool = False
 
     @property
     def total(self) -> int:
         return sum(counts.total for counts in self.counts.values())
-
-    @property
-    def sent(self) -> int:
-        return sum(counts.sent for counts in self.counts.values())
 
     @property
     def finished(self) -> int:

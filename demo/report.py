@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .model import KINDS, WORDS, Child, Kind, TaskRecord
+from .model import ANALYSE, COMPRESS, COUNT, KINDS, Child, Kind, TaskRecord
 
 #: Smaller files say little about compression.
 MIN_COMPRESSIBLE = 1024
@@ -44,14 +44,14 @@ class FileReport:
 
     file: str
     size: int
-    lzma: int | None = None
+    packed: int | None = None
     words: int | None = None
-    sha256: str | None = None
+    lines: int | None = None
 
     @property
     def ratio(self) -> float | None:
         """Compressed by original size."""
-        return None if self.lzma is None or not self.size else self.lzma / self.size
+        return None if self.packed is None or not self.size else self.packed / self.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,8 @@ class Report:
     children: list[Child]
     files: list[FileReport]
     lines: int
+    #: Statistics by column, over the counts of all files; None where the analysis failed.
+    analysis: dict[str, dict[str, float]] | None = None
     #: ``(file, reason, how many of its tasks)``
     failed_files: list[tuple[str, str, int]] = field(default_factory=list)
 
@@ -88,7 +90,7 @@ class Report:
         return sorted(self.files, key=lambda file: (-file.size, file.file))[:count]
 
     def most_compressible(self, count: int = 5) -> list[FileReport]:
-        """The files that LZMA shrinks most, leaving out tiny ones."""
+        """The files that gzip shrinks most, leaving out tiny ones."""
         known = [
             (file.ratio, file.file, file)
             for file in self.files
@@ -121,7 +123,10 @@ def make_report(records: Iterable[TaskRecord], children: Iterable[Child], elapse
         kinds=kinds,
         children=sorted(children, key=lambda child: child.pid),
         files=_files(records),
-        lines=sum(value["lines"] for kind, value in values if kind is WORDS),
+        lines=sum(value["lines"] for kind, value in values if kind is COUNT),
+        analysis=next(
+            (value["summary"]["columns"] for kind, value in values if kind is ANALYSE), None
+        ),
         failed_files=[(file, reason, count) for (file, reason), count in failed.items()],
     )
 
@@ -134,17 +139,18 @@ def percentile(ordered: Sequence[float], percent: float) -> float | None:
 
 
 def _files(records: Iterable[TaskRecord]) -> list[FileReport]:
-    values: dict[str, dict[str, Any]] = {}
+    counted: dict[str, dict[str, Any]] = {}
+    packed: dict[str, dict[str, Any]] = {}
     for record in records:
-        if record.value is not None:
-            values.setdefault(record.file, {}).update(record.value)
+        if record.value is not None and record.kind in (COUNT, COMPRESS):
+            (counted if record.kind is COUNT else packed)[record.file] = record.value
     return [
         FileReport(
             file=file,
-            size=value["bytes"],
-            lzma=value.get("lzma"),
-            words=value.get("words"),
-            sha256=value.get("sha256"),
+            size=counted[file]["bytes"] if file in counted else packed[file]["input_bytes"],
+            packed=packed[file]["bytes"] if file in packed else None,
+            words=counted[file]["words"] if file in counted else None,
+            lines=counted[file]["lines"] if file in counted else None,
         )
-        for file, value in values.items()
+        for file in counted | packed
     ]

@@ -7,9 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .display import busy, label, plural, seconds, size
+from celery_workerpool import TaskPriority
+
+from .display import label, plural, seconds, size
 from .files import printable
-from .model import Priority
 from .report import FileReport, KindReport, Report
 
 #: Lines for children, and for files that failed.
@@ -21,7 +22,7 @@ SHORT = 0.5
 FIGURES = 43
 
 
-def print_summary(console: Console, report: Report, *, pool: str, default_folder: bool) -> None:
+def print_summary(console: Console, report: Report, *, default_folder: bool) -> None:
     """Print what the run did, and what to try next."""
     console.print(_verdict(report))
     console.print(_priorities(report))
@@ -29,8 +30,10 @@ def print_summary(console: Console, report: Report, *, pool: str, default_folder
     console.print(_files(report, console.width))
     if report.failed_files:
         console.print(_failures(report))
-    console.print(_priority_line(report, pool))
-    console.print(_next_line(pool, default_folder))
+    if report.analysis:
+        console.print(_analysis_line(report.analysis))
+    console.print(_priority_line(report))
+    console.print(_next_line(default_folder))
 
 
 def _verdict(report: Report) -> Text:
@@ -83,26 +86,19 @@ def _priorities(report: Report) -> Table:
 
 
 def _children(report: Report) -> Table:
-    table = _table("Child", "Tasks done", "Busy", "of the time")
+    table = _table("Child", "Tasks done", "Memory")
     for child in report.children[:MAX_CHILDREN]:
         table.add_row(
-            Text(f"pid {child.pid}", style="yellow"),
-            f"{child.tasks:,}",
-            seconds(child.busy),
-            busy(child, report.elapsed),
+            Text(f"pid {child.pid}", style="yellow"), f"{child.tasks:,}", size(child.memory)
         )
     rest = report.children[MAX_CHILDREN:]
     if rest:
-        tasks, time = (
-            sum(child.tasks for child in rest),
-            sum(child.busy for child in rest),
-        )
-        table.add_row(f"{len(rest)} more", f"{tasks:,}", seconds(time))
+        table.add_row(f"{len(rest)} more", f"{sum(child.tasks for child in rest):,}", "")
     return table
 
 
 def _files(report: Report, width: int) -> Table:
-    table = _table("Largest", "Size", "LZMA", "Most compressible", "Size", "LZMA", text=(0, 3))
+    table = _table("Largest", "Size", "gzip", "Most compressible", "Size", "gzip", text=(0, 3))
     room = max(12, (width - FIGURES) // 2)
     largest, compressible = report.largest(), report.most_compressible()
     for number in range(max(len(largest), len(compressible))):
@@ -128,15 +124,22 @@ def _failures(report: Report) -> Table:
     return table
 
 
-def _priority_line(report: Report, pool: str) -> Text:
-    parts: dict[Priority, KindReport] = {part.kind.priority: part for part in report.kinds}
-    high, low = (parts[priority].queue.p50 for priority in (Priority.HIGH, Priority.LOW))
+def _analysis_line(analysis: dict[str, dict[str, float]]) -> Text:
+    lines = analysis["lines"]
+    return Text.assemble(
+        "The analysis waited for every count: a file has ",
+        (f"{lines['median']:,.0f} lines", "bold"),
+        f" at the median, {lines['max']:,.0f} at most.",
+    )
+
+
+def _priority_line(report: Report) -> Text:
+    parts: dict[TaskPriority, KindReport] = {part.kind.priority: part for part in report.kinds}
+    high, low = (parts[each].queue.p50 for each in (TaskPriority.HIGH, TaskPriority.LOW))
     if high is None or low is None:
         return Text("No task has started, so there is nothing to say about priorities.")
     line = Text.assemble(
-        "LOW was sent first; ",
-        (pool, "bold"),
-        " started half of HIGH within ",
+        "LOW was sent first; half of HIGH was started within ",
         (seconds(high), "bold"),
         " and half of LOW within ",
         (seconds(low), "bold"),
@@ -147,14 +150,9 @@ def _priority_line(report: Report, pool: str) -> Text:
     return line
 
 
-def _next_line(pool: str, default_folder: bool) -> Text:
+def _next_line(default_folder: bool) -> Text:
     whose = "a folder of yours" if default_folder else "another folder"
-    line = Text.assemble("Next: ", ("make demo DIR=…", "bold green"), f" for {whose}, ")
-    if pool == "prefork":
-        line.append("make demo", style="bold green")
-        return line.append(" for this project's pool.")
-    line.append("make demo POOL=prefork", style="bold green")
-    return line.append(" to compare.")
+    return Text.assemble("Next: ", ("make demo DIR=…", "bold green"), f" for {whose}.")
 
 
 def _shorten(name: str, room: int) -> str:

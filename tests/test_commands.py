@@ -50,16 +50,6 @@ def test_any_folder_can_be_given_to_the_demo(venv: Path, folder: str) -> None:
     assert lines == ["-m", "demo", "--", folder]
 
 
-def test_the_demo_can_run_on_another_pool(venv: Path) -> None:
-    assert make("demo", f"VENV={venv}", "POOL=prefork") == [
-        "-m",
-        "demo",
-        "--pool",
-        "prefork",
-        "--",
-    ]
-
-
 @pytest.mark.parametrize(
     ("interpreter", "complaint"),
     [

@@ -122,11 +122,15 @@ class Renewal:
         return preparing + min(due, max(0, places))
 
     def free_to_go(self, target: int) -> tuple[list[Worker], bool]:
-        """Children that are due and have others ready in their place; whether more are due."""
+        """Idle children that are due and have others ready in their place; whether more are due.
+
+        A busy one is left alone until it comes idle: which of them that is first nobody knows,
+        and marking it now would have its replacement started, and so one after the other all.
+        """
         ready = [w for w in self._live() if w.state is not WorkerState.STARTING]
         due = [w for w in ready if w.due]
-        due.sort(key=lambda w: w.state is WorkerState.BUSY)  # idle ones first
-        return due[: max(0, len(ready) - target)], bool(due)
+        idle = [w for w in due if w.state is WorkerState.IDLE]
+        return idle[: max(0, len(ready) - target)], bool(due)
 
     def _live(self) -> Iterator[Worker]:
         return (worker for worker in self._workers.values() if worker.live)

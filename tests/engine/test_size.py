@@ -159,6 +159,22 @@ def test_restarts_in_a_row_do_not_add_up() -> None:
         assert {child.server for child in world.children} == {world.source.servers[-1]}
 
 
+def test_a_restart_waits_for_busy_children_without_starting_all_of_them_anew() -> None:
+    with World(children=4) as world:
+        old = world.children
+        jobs = [world.submit() for _ in range(4)]
+        world.engine.restart()
+        assert settle(world) == 5
+        for job in reversed(jobs):  # whichever ends first goes first
+            child = world.running(job)
+            child.succeed()
+            assert leave(world) == [child]
+            assert settle(world) == 5 if job is not jobs[0] else settle(world) == 4
+        assert len(world.children) == 4
+        assert not set(old) & set(world.children)
+        assert [job.outcome for job in jobs] == ["succeeded"] * 4
+
+
 def test_a_restart_while_children_start_replaces_those_too() -> None:
     with World() as world:
         world.engine.resize(2)

@@ -10,6 +10,7 @@ from . import (
     embedded,
     facade,
     growth,
+    heartbeats,
     memory,
     mixed,
     noop,
@@ -21,7 +22,19 @@ from . import (
 SCENARIOS: tuple[Scenario, ...] = tuple(
     module.SCENARIO
     for module in (
-        *(noop, urgent, mixed, recycling, crash, blobs, growth, autoscaling, memory, startup),
+        *(
+            noop,
+            urgent,
+            mixed,
+            recycling,
+            crash,
+            heartbeats,
+            blobs,
+            growth,
+            autoscaling,
+            memory,
+            startup,
+        ),
         *(facade, embedded),
     )
 )

@@ -15,6 +15,7 @@ from billiard.common import EX_SOFTWARE, REMAP_SIGTERM, TERM_SIGNAL
 from billiard.exceptions import SoftTimeLimitExceeded
 
 from ..errors import WorkerShuttingDown
+from .forks import keep_from_forks
 from .notices import Notice
 
 #: What the pool sends for a soft time limit, as prefork does.
@@ -48,7 +49,7 @@ class Interrupts:
 
     def install(self) -> None:
         """Replace the handlers of every signal the pool sends, here and not in forks."""
-        os.register_at_fork(after_in_child=self._leave_forks_alone)
+        keep_from_forks(SENT, self._leave_forks_alone)
         for signum in TERMINATING:
             signal.signal(signum, self._on_terminate)
         if REMAP_SIGTERM:
@@ -62,7 +63,7 @@ class Interrupts:
         """In a process that a task has forked.
 
         What terminates it must do so whatever it waits for, as ``multiprocessing`` expects of its
-        workers: a handler in Python may come too late for a system call that has just begun.
+        workers: a handler in Python comes too late for a system call that has just begun.
         """
         own = (self._on_terminate, self._on_soft_limit, self._on_stop_notice)
         for signum in SENT:

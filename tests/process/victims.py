@@ -201,6 +201,18 @@ def fork_and_terminate() -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def fork_and_terminate_at_once(times: int) -> list[int]:
+    """How children of the task's own end that are terminated before they have done anything."""
+    ends = []
+    for _ in range(times):
+        pid = os.fork()
+        if pid == 0:
+            threading.Event().wait()
+        os.kill(pid, signal.SIGTERM)
+        ends.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    return ends
+
+
 def fork_and_raise() -> None:
     os.fork()
     raise ValueError("twice")

@@ -17,6 +17,11 @@ broker_connection_retry_on_startup = True
 worker_pool = "celery_workerpool:WorkerPool"
 # worker_concurrency = 8  # children; default: one for each CPU
 
+# Or as many as the load asks for, and the machine has room for, between these two:
+# workerpool_enable_auto_scaling = True
+# workerpool_min_workers = 2
+# workerpool_max_workers = 8
+
 # What the worker has fetched it starts by priority, so the order is only as good as what was
 # fetched: messages ahead, times the children. Lower it where tasks are long and workers many.
 # worker_prefetch_multiplier = 4
@@ -44,6 +49,9 @@ workerpool_memory_kill_ratio = 1.5
 
 # Against slow leaks: a fresh child after so many tasks. Its replacement is started before.
 worker_max_tasks_per_child = 1000
+# Sooner than that, when nothing waits for it; or when it is a day old.
+# workerpool_max_tasks_per_worker = 500
+# workerpool_max_worker_age = 86400.0
 
 # Seconds until a new child must be ready; raise it where the app takes long to set up.
 # workerpool_start_timeout = 60.0

@@ -170,6 +170,7 @@ def test_owners_that_come_and_go_always_find_a_broker(place: Place) -> None:
     code = """
         import random, sys
         from pathlib import Path
+        from urllib.parse import unquote
         from celery_workerpool.embedded import Embedded, server
         from celery_workerpool.manager import ManagerSettings
         from celery_workerpool.embedded.app import worker_settings
@@ -178,7 +179,7 @@ def test_owners_that_come_and_go_always_find_a_broker(place: Place) -> None:
         settings = worker_settings(asdict(ManagerSettings(min_workers=1)))
         for _ in range(6):
             embedded = Embedded(settings)
-            assert server.answers(Path(embedded.broker_url.removeprefix("redis+socket://")))
+            assert server.answers(Path(unquote(embedded.broker_url.removeprefix("redis+socket://"))))
             embedded.close(random.uniform(0.0, 1.5))
     """
     scripts = [place.start(code) for _ in range(4)]

@@ -20,7 +20,7 @@ from ..policy.sizing import Census, decide
 from ..process.channel import ChannelClosed
 from ..process.forkserver import ForkServer
 from ..process.messages import Stop, encode
-from ..types import LossCause, WorkerState
+from ..types import Health, LossCause, WorkerState
 from .drivers import Driver
 from .losses import announce_end
 from .nursery import Nursery
@@ -105,7 +105,11 @@ class Crew:
         return bool(self._idle) and self.busy < self.target
 
     def take(self) -> Worker:
-        """An idle child, now busy: the one used last, its memory is warm."""
+        """An idle child, now busy: the one used last, its memory is warm; a silent one last."""
+        for _ in range(len(self._idle)):
+            if self._idle[-1].health is Health.HEALTHY:
+                break
+            self._idle.rotate(1)
         worker = self._idle.pop()
         worker.state = WorkerState.BUSY
         worker.ended_by = None  # A signal for its last task that has ended nothing.

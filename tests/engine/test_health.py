@@ -135,6 +135,16 @@ def test_an_idle_child_that_is_silent_is_replaced_and_gets_no_task() -> None:
         assert [(end.child_pid, end.cause) for end in ends] == [(silent.pid, "unhealthy")]
 
 
+def test_a_child_that_misses_some_signs_gets_a_task_only_when_no_other_is_free() -> None:
+    with watched(REPORT, children=5) as world:
+        *silent, first, second = world.children
+        live_on(world, 5, *silent)
+        assert {world.worker(child).health.value for child in silent} == {"suspect"}
+        jobs = [world.submit() for _ in range(5)]
+        assert {world.running(job).pid for job in jobs[:2]} == {first.pid, second.pid}
+        assert {world.running(job).pid for job in jobs[2:]} == {child.pid for child in silent}
+
+
 def test_while_nobody_listens_no_child_is_blamed(caplog: pytest.LogCaptureFixture) -> None:
     with watched() as world:
         job = world.submit()

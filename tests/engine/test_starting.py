@@ -255,6 +255,20 @@ def test_a_memory_limit_below_what_every_child_needs_is_said_and_not_acted_on(
         assert world.in_state(WorkerState.IDLE) == [child]
 
 
+def test_a_limit_that_kills_and_is_below_what_every_child_needs_kills_no_child() -> None:
+    with World(memory=MemoryLimits(recycle=100 * MIB, kill=120 * MIB)) as world:
+        world.engine.resize(1)
+        world.turn()
+        child = world.child(0)
+        child.ready(rss=150 * MIB)
+        job = world.submit()
+        world.memory[child.pid] = 200 * MIB
+        world.pass_time(10.0)
+        world.running(job).succeed(rss=200 * MIB)
+        world.turn()
+        assert (job.outcome, child.alive) == ("succeeded", True)
+
+
 def test_an_idle_child_that_dies_is_replaced_and_noted(caplog: pytest.LogCaptureFixture) -> None:
     with World(children=1) as world:
         dead = world.child(0)

@@ -40,7 +40,10 @@ class MemoryWatch:
 
     def task_begins(self, worker: Worker, now: float) -> None:
         worker.peak = None
-        worker.look_at = now + next_look(self._limits, worker.rss, 0.0, self._interval)
+        due = now + next_look(self._limits, worker.rss, 0.0, self._interval)
+        # A look that an earlier task left to be done stays: of short tasks, some are seen.
+        if not now <= worker.look_at <= due:
+            worker.look_at = due
         if worker.look_at < self.next_look:
             self.next_look = worker.look_at
 

@@ -431,6 +431,18 @@ def test_exactly_at_the_limit_is_within_it() -> None:
         assert job.outcome == "succeeded"
 
 
+def test_a_child_is_looked_at_though_all_its_tasks_are_short() -> None:
+    with World(children=1, memory=LIMITS) as world:
+        child = world.child(0)
+        world.memory[child.pid] = 50 * MIB
+        for _ in range(30):
+            world.submit()
+            world.pass_time(0.1)
+            child.succeed()
+            world.turn()
+        assert world.worker(child).rss == 50 * MIB
+
+
 def test_nobody_looks_while_nothing_runs() -> None:
     with World(children=1, memory=LIMITS) as world:
         job = world.submit()

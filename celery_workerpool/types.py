@@ -116,12 +116,12 @@ class Evidence:
     stack: str = ""  # of all Python threads; "" where it could not be had
 
     def __bool__(self) -> bool:
-        return bool(self.condition or self.memory or self.stack)
+        return bool(self.condition or len(self.memory) > 1 or self.stack)
 
     def __str__(self) -> str:
         """Lines that follow a headline."""
         lines = [f"Condition: {self.condition}."] if self.condition else []
-        if self.memory:
+        if len(self.memory) > 1:  # The headline has the last one.
             curve = ", ".join(f"{size / 2**20:.1f} (-{age:.1f} s)" for age, size in self.memory)
             lines.append(f"Memory in MiB: {curve}; peak {mebibytes(self.peak)}.")
         if self.stack:

@@ -23,8 +23,9 @@ def total(numbers: list[int]) -> int:
 
 @shared_task
 def errback(request: Any, exc: Any, traceback: str, path: str) -> None:
-    """Leave what a ``link_error`` callback is told."""
-    leave(path, f"errback {request.id} {type(exc).__name__} {exc}")
+    """Leave what a ``link_error`` callback is told, in one line."""
+    headline = str(exc).partition("\n")[0]
+    leave(path, f"errback {request.id} {type(exc).__name__} {headline}")
 
 
 @shared_task(bind=True, max_retries=2)

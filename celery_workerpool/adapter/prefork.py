@@ -314,6 +314,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
             "status": self.status(),
             "metrics": self.metrics(),
             "machine": describe_machine(),
+            "gate": describe_gate(self.gate),
         }
 
     def _get_info(self) -> dict[str, object]:

@@ -40,6 +40,11 @@ class Metrics:
     duration: Mapping[str, Percentiles]  # by task type; of plain tasks by name
     #: By which a worker's main process was late, at most, in the last minute.
     loop_lag: float = 0.0
+    #: Tasks that wait for others, for how many seconds one of them has, and tasks that the workers
+    #: have released since they started; the first two are some seconds old.
+    parked_tasks: int = 0
+    oldest_parked: float = 0.0
+    released_tasks: int = 0
     #: Nodes that are known and did not answer in time.
     missing: tuple[str, ...] = ()
 
@@ -116,8 +121,18 @@ def add_up(replies: Mapping[str, Any], missing: tuple[str, ...] = ()) -> Metrics
         },
         loop_lag=max((reply["status"]["loop_lag"] for reply in replies.values()), default=0.0),
         duration={name: _percentiles(figures.ran) for name, figures in total.tasks.items()},
+        **_waiting_for_others([reply["gate"] for reply in replies.values()]),
         missing=missing,
     )
+
+
+def _waiting_for_others(gates: list[Mapping[str, Any]]) -> dict[str, Any]:
+    # All workers of a broker share the store.
+    return {
+        "parked_tasks": max((gate["parked"] for gate in gates), default=0),
+        "oldest_parked": max((gate["oldest-parked"] for gate in gates), default=0.0),
+        "released_tasks": sum(gate["released"] for gate in gates),
+    }
 
 
 def workers(replies: Mapping[str, Any]) -> list[WorkerStatus]:

@@ -36,6 +36,7 @@ def reply(
     waiting: int = 0,
     ledger: Ledger | None = None,
     lag: float = 0.0,
+    parked: tuple[int, float, int] = (0, 0.0, 0),
 ) -> dict[str, Any]:
     running = sum(entry["state"] == "BUSY" for entry in children)
     return {
@@ -47,6 +48,7 @@ def reply(
         },
         "metrics": (ledger or Ledger()).snapshot(now=10.0),
         "machine": {"name": machine, "cpu": 0.5, "memory": 1000},
+        "gate": dict(zip(("parked", "oldest-parked", "released"), parked, strict=True)),
     }
 
 
@@ -134,3 +136,10 @@ def test_health_of_those_that_answered_and_those_that_did_not() -> None:
         "w4@d": (True, False),  # A worker without children runs nothing.
     }
     assert (reports["w2@b"].waiting, len(reports["w3@c"].children)) == (2, 2)
+
+
+def test_all_workers_share_the_tasks_that_wait() -> None:
+    """Each tells how many there are, as it has heard last, and how many it has released."""
+    total = add_up({"w1": reply(parked=(7, 12.5, 3)), "w2": reply(parked=(6, 12.0, 4))})
+    assert (total.parked_tasks, total.oldest_parked, total.released_tasks) == (7, 12.5, 7)
+    assert add_up({}).parked_tasks == 0

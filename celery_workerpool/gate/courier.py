@@ -79,6 +79,8 @@ class Courier:
         self._dropped = 0
         #: Whether the last try to reach the store, the results or the broker failed.
         self.in_trouble = False
+        #: Whether tasks wait for others here, or have done lately.
+        self.in_use = False
         self.counts = Counts()
         self.published = 0
         self._thread = threading.Thread(target=self._run, name="workerpool-gate", daemon=True)
@@ -86,8 +88,11 @@ class Courier:
 
     def arrive(self, arrival: Arrival) -> None:
         """A message has come; its answer follows."""
-        queue = self._parkings if isinstance(arrival.order, Parking) else self._claims
-        queue.append(arrival)
+        if isinstance(arrival.order, Parking):
+            self.in_use = True
+            self._parkings.append(arrival)
+        else:
+            self._claims.append(arrival)
         self._hurry()
 
     def ended(self, ending: Ending, *, urgent: bool) -> None:
@@ -188,7 +193,7 @@ class Courier:
         now = time.monotonic()
         if now < self._next_sweep and not self.in_trouble:
             return
-        keeper.sweep()
+        self.in_use = keeper.sweep() or bool(self._parkings)
         self.counts = keeper.counts()
         self._next_sweep = now + self._interval
         if self.in_trouble:

@@ -109,8 +109,11 @@ class Keeper:
         cause = Cause(CauseKind.REVOKED)
         return self._store.withdraw(dict.fromkeys(ids, cause), self._clock())
 
-    def sweep(self) -> None:
-        """Repair what is amiss, and learn what has ended without anybody telling the gate."""
+    def sweep(self) -> bool:
+        """Repair what is amiss, and learn what has ended without anybody telling the gate.
+
+        Returns whether tasks wait, or have waited lately.
+        """
         found = self._store.sweep(self._clock())
         self._deal_out(found.turn)
         if ended := self._results.look(found.open):
@@ -118,6 +121,7 @@ class Keeper:
         if found.tasks and self._clock() >= self._next_search:
             self._next_search = self._clock() + SEARCH_INTERVAL
             self._refuse_cycles(found.tasks, SEARCHED_LATER)
+        return found.in_use
 
     def counts(self) -> Counts:
         return self._store.counts()

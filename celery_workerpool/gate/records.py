@@ -137,11 +137,13 @@ class Sweep:
         turn: overdue publications, and tasks whose time is up.
         tasks: some of the waiting tasks, others each time.
         open: what these wait for, to be looked up in the result backend.
+        in_use: tasks have been parked within the time that ends are kept.
     """
 
     turn: Turn
     tasks: tuple[str, ...] = ()
     open: tuple[str, ...] = ()
+    in_use: bool = True
 
 
 class State(enum.StrEnum):

@@ -79,8 +79,8 @@ class RedisStore:
 
     def sweep(self, now: float) -> Sweep:
         token = uuid.uuid4().hex
-        releases, more, tasks, pending = self._run("sweep", now, [], token=token)
-        return Sweep(_turn(releases, more, token), _texts(tasks), _texts(pending))
+        releases, more, tasks, pending, used = self._run("sweep", now, [], token=token)
+        return Sweep(_turn(releases, more, token), _texts(tasks), _texts(pending), bool(used))
 
     def look(self, ids: Iterable[str]) -> dict[str, Record]:
         names = list(ids)

@@ -63,13 +63,14 @@ def test_a_task_runs_when_all_that_it_waits_for_is_done(
     make_worker: Workers, tmp_path: Path
 ) -> None:
     trace, go = tmp_path / "trace", tmp_path / "go"
-    with two_workers(make_worker) as (worker, _):
+    with two_workers(make_worker) as (worker, other):
         top = worker.send("trace_and_wait", str(trace), "top", str(go))
         left, right = (
             worker.send("append", str(trace), name, **after(top)) for name in ("left", "right")
         )
         bottom = worker.send("append", str(trace), "bottom", **after(left, right))
         wait_for_parked(worker, 3)
+        wait_for_parked(other, 3)
         assert worker.queued() == 0
         assert worker.inspect("reserved") == []
         go.touch()

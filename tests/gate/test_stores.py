@@ -172,7 +172,7 @@ def test_a_sweep_names_what_to_look_for(make_store: MakeStore) -> None:
 
 def test_many_dependents_are_released_in_turns(make_store: MakeStore) -> None:
     store = make_store()
-    count = 5 * BATCH + 7
+    count = 2 * BATCH + 7
     store.park([parking(f"t{i}", "a") for i in range(count)], NOW)
     turn = store.finish([Ending("a")], NOW)
     released = list(turn.releases)
@@ -201,6 +201,17 @@ def test_the_store_tells_what_it_knows(make_store: MakeStore) -> None:
     finish(store, "a", kind=EndKind.FAILED, error="no")
     record = store.look(["a"])["a"]
     assert (record.state, record.ending) == (State.ENDED, Ending("a", EndKind.FAILED, "no"))
+
+
+def test_a_sweep_tells_whether_tasks_have_waited_lately(make_store: MakeStore) -> None:
+    store = make_store()
+    finish(store, "a", "b", keep=True)
+    assert not store.sweep(NOW).in_use
+    park(store, "t", "c")
+    assert store.sweep(NOW).in_use
+    finish(store, "c")
+    finish(store, "t")
+    assert store.sweep(NOW).in_use
 
 
 def test_only_the_same_home_publishes(make_shared_store: MakeStore) -> None:

@@ -4,6 +4,7 @@
 --   open:ID      set    what a parked task waits for
 --   waits:ID     set    the parked tasks that wait for ID
 --   ended:ID     text   how ID ended ("done:", "failed:error"), while it is remembered
+--   used         text   there while tasks have been parked lately
 --   todo         set    ended tasks some of whose dependents are still to be told
 --   parked:HOME, deadlines:HOME, due:HOME    sorted sets of tasks by time
 local G = KEYS[1]

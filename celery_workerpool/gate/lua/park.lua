@@ -25,6 +25,7 @@ local function park(item, parcel)
     call('SADD', key('open', id), name)
     call('SADD', key('waits', name), id)
   end
+  call('SET', G .. 'used', NOW, 'EX', args.keep)
   call('ZADD', key('parked', HOME), NOW, id)
   call('ZADD', key('deadlines', HOME), due, id)
   return {'parked', false, open, call('EXISTS', key('waits', id))}

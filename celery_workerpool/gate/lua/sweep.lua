@@ -1,4 +1,4 @@
--- Returns {releases, more, tasks, open}.
+-- Returns {releases, more, tasks, open, in use}.
 local deadlines = key('deadlines', HOME)
 for _, id in ipairs(call('ZRANGEBYSCORE', deadlines, '-inf', NOW, 'LIMIT', 0, args.batch)) do
   local got = call('HMGET', key('task', id), 'deadline', 'expires')
@@ -39,4 +39,5 @@ for _, id in ipairs(tasks) do
     end
   end
 end
-return {out, more, tasks, open}
+local used = #tasks > 0 and 1 or call('EXISTS', G .. 'used')
+return {out, more, tasks, open, used}

@@ -50,6 +50,7 @@ from .refusal import ConfigurationRefused
 from .returning import finish_poll, give_back
 from .runtime import CeleryRuntime
 from .scaling import ScalingStep
+from .sharing import SharingStep
 from .shutdown import HardShutdown, ShutdownWatch
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
             self.gate = Gate(app, self.settings, self.events.send)
         except SettingsError as exc:
             raise ConfigurationRefused(exc) from None
-        app.steps["consumer"].update([PoolStep, ScalingStep])
+        app.steps["consumer"].update([PoolStep, ScalingStep, SharingStep])
         transport = app.connection_for_read().get_transport_cls()
         self._low_first = transport.driver_type == "redis"
         self._default_limits = Limits(
@@ -298,6 +299,11 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
     def scaling(self) -> dict[str, object] | None:
         """Bounds, last decision and its reason; None for a pool that does not scale."""
         return None if self._engine is None else describe_scaling(self._engine)
+
+    @property
+    def engine(self) -> Engine | None:
+        """What runs the tasks; None before the start and after the end."""
+        return self._engine
 
     def status(self) -> dict[str, object]:
         """What each child does and what waits, as data (``celery workerpool status``)."""

@@ -47,6 +47,17 @@ class Dispatcher:
         job.state = JobState.ENDED
         return True
 
+    def in_order(self) -> list[Job]:
+        """Waiting jobs, as they would start."""
+        return self._waiting.in_order()
+
+    def drop(self, job: Job) -> bool:
+        """Give up a job, untold; False if it does not wait."""
+        if job.state is not JobState.WAITING or job.ticket is None:
+            return False
+        job.state = JobState.ENDED
+        return self._waiting.discard(job.ticket)
+
     def clear(self) -> list[Job]:
         """Drop every waiting job, untold."""
         dropped = self._waiting.clear()

@@ -28,6 +28,7 @@ from ..process.forkserver import Event, Exited, ForkServer, Refused
 from ..process.interrupts import TERMINATING
 from ..process.messages import Attention, Beat, Done, Progress, Ready, Reply, decode_reply
 from ..types import LossCause, WorkerState
+from .backlog import Backlog
 from .crew import Crew
 from .dispatcher import Dispatcher
 from .drivers import Driver, PollDriver
@@ -69,6 +70,7 @@ class Engine:
         self.health = HealthWatch(options.health, self._crew, options.crew.observe, clock())
         self._losses = LossReporter(options.memory.kill)
         self._dispatcher = Dispatcher(options.aging, self._crew, self._memory)
+        self.backlog = Backlog(self, self._dispatcher)
         self.elastic = Elastic(options.scaling, self._crew, self._dispatcher)
         #: What looks at the pool from time to time, each at a time of its own.
         self._watches: Sequence[Watch] = (
@@ -150,10 +152,7 @@ class Engine:
 
     def maintain(self) -> None:
         """Bring the number of children in line, should it not be."""
-        with self:
-            now = self._clock()
-            self._crew.reconcile(now)
-            self._dispatcher.dispatch(now)
+        self.resize(self.target)
 
     def flush(self) -> list[Job]:
         """Drop what waits, untold; what runs goes on."""

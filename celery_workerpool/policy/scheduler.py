@@ -63,6 +63,10 @@ class PriorityScheduler(Generic[T]):
         self._live -= 1
         return True
 
+    def in_order(self) -> list[T]:
+        """What waits, in the order it would run."""
+        return [item for _, _, item in sorted(self._heap) if item is not None]
+
     def clear(self) -> list[T]:
         """Empty the queue; what waited, in the order it would have run."""
         waiting = []

@@ -211,6 +211,7 @@ class CeleryWorker:
 
     def control(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """A remote control command, answered by this worker."""
+        self.inspect("ping")  # It is told once only, so the worker must be listening.
         answers = getattr(self.app.control, method)(
             *args, destination=[self.hostname], reply=True, timeout=10.0, limit=1, **kwargs
         )

@@ -51,12 +51,15 @@ class Dependencies:
         """
         if ids is not None and not isinstance(ids, list | tuple):
             raise InvalidTaskError(HEADER, ids, "a list of task ids")
+        expected = f"of at most {LONGEST_ID} characters, and no null in "
+        if ids and not storable(task_id):
+            # One task that no store can take would hold up all others that are to be kept.
+            raise InvalidTaskError("id", task_id, f"an id {expected}it, as the task is to wait")
         for each in ids or ():
             if not isinstance(each, str) or not each:
                 raise InvalidTaskError(HEADER, ids, f"task ids, which are texts; not {each!r}")
             if not storable(each):
-                expected = f"ids of at most {LONGEST_ID} characters, and no null in them"
-                raise InvalidTaskError(HEADER, ids, expected)
+                raise InvalidTaskError(HEADER, ids, f"ids {expected}them")
             if each == task_id:
                 raise InvalidTaskError(HEADER, ids, "other tasks: no task can wait for itself")
         return cls(tuple(dict.fromkeys(ids or ())), _policy(on_failure), _timeout(timeout))

@@ -66,6 +66,13 @@ def test_malformed_headers_are_refused(header: str, value: object, message: str)
     assert str(caught.value) == f"{header} = {value!r}: {message}"
 
 
+@pytest.mark.parametrize("task_id", ["x" * 256, "a\0b", "\ud800"], ids=repr)
+def test_a_task_whose_own_id_no_store_can_keep_cannot_wait(task_id: str) -> None:
+    assert Dependencies.of_headers(task_id, {"dependencies": []}).ids == ()
+    with pytest.raises(InvalidTaskError, match="an id of at most 255 characters, and no null"):
+        Dependencies.of_headers(task_id, {"dependencies": ["a"]})
+
+
 @given(st.lists(IDS, min_size=1), st.sampled_from(OnFailure), st.floats(0.1, 1e6))
 def test_headers_survive_the_way(ids: list[str], policy: OnFailure, timeout: float) -> None:
     dependencies = Dependencies.checked("", ids, policy, timeout)

@@ -1,4 +1,4 @@
-"""Results of many tasks at once, where the backend can do that."""
+"""Results of many tasks at once, where the backend can do that, and errors as text."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from celery import states
 from celery.backends.base import KeyValueStoreBackend
+from kombu.utils.encoding import safe_repr
 
 
 def get_many(backend: Any, task_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
@@ -25,6 +26,11 @@ def get_many(backend: Any, task_ids: Sequence[str]) -> dict[str, Mapping[str, An
             }
     found = {task_id: backend.get_task_meta(task_id, cache=False) for task_id in task_ids}
     return {task_id: meta for task_id, meta in found.items() if meta["status"] != states.PENDING}
+
+
+def error_text(result: object) -> str:
+    """The ``repr`` of a stored exception, whose class may be anybody's: never raises."""
+    return str(safe_repr(result))  # type: ignore[no-untyped-call]
 
 
 class SuccessfulResults(Mapping[str, Any]):

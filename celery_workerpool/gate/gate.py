@@ -24,7 +24,7 @@ from celery.worker import state as worker_state
 
 from ..errors import InvalidTaskError, NoDependencyStore
 from ..events import PoolEvent, TaskBlocked, TaskReleased
-from ..policy.graph import HEADER, Dependencies, plain
+from ..policy.graph import HEADER, Dependencies
 from ..settings import Settings
 from .courier import Answer, Arrival, Courier
 from .keeper import Keeper
@@ -34,13 +34,11 @@ from .publisher import Publisher
 from .records import Answer as Said
 from .records import Counts, Ending, EndKind, Parking, Release, Verdict
 from .refusals import cause_to_plain, error_of, prepare, reason_of
-from .results import Results
+from .results import Results, short
 from .store import Store
 
 logger = logging.getLogger(__name__)
 
-#: Characters of a task's error that those see who wait for it.
-LONGEST_ERROR = 1000
 #: Dependencies that an event names at most.
 NAMED = 20
 #: Messages that may wait for a store that is away without taking up the worker's prefetch.
@@ -266,7 +264,7 @@ class Gate:
         if courier is not None:
             # Where nobody uses dependencies, nothing is kept for those who might.
             keep = courier.in_use and (ignored or not self._shared_results)
-            courier.ended(Ending(task_id, kind, error and _short(error), keep), urgent=urgent)
+            courier.ended(Ending(task_id, kind, error and short(error), keep), urgent=urgent)
 
     def revoke(self, ids: list[str]) -> None:
         """Somebody has revoked these tasks; those that wait end now."""
@@ -324,7 +322,3 @@ def _moment(value: object) -> float | None:
     except ValueError:
         return None
     return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
-
-
-def _short(error: str) -> str:
-    return plain(error[:LONGEST_ERROR])

@@ -8,10 +8,14 @@ from typing import Any
 from celery import states
 from celery.backends.base import DisabledBackend
 
+from ..policy.graph import plain
+from ..stored import error_text
 from .records import Ending, EndKind
 
 #: Ids that one question names.
 BATCH = 200
+#: Characters of a task's error that those see who wait for it.
+LONGEST_ERROR = 1000
 
 _KINDS = {
     states.SUCCESS: EndKind.DONE,
@@ -48,7 +52,7 @@ class Results:
         for name, meta in self._metas(names):
             kind = _KINDS.get(meta.get("status"))
             if kind is not None:
-                yield Ending(name, kind, _text(kind, meta["result"]))
+                yield Ending(name, kind, short(_text(kind, meta["result"])))
 
     def _metas(self, names: list[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         backend = self._app.backend
@@ -62,6 +66,11 @@ class Results:
             names = _ended(backend, names)
         for name in names:
             yield name, backend.get_task_meta(name, cache=False)
+
+
+def short(error: str) -> str:
+    """What stores keep of a task's error, whatever is in it."""
+    return plain(error[:LONGEST_ERROR])
 
 
 def _ended(backend: Any, names: list[str]) -> list[str]:
@@ -81,7 +90,7 @@ def _text(kind: EndKind, result: Any) -> str:
     if kind is EndKind.DONE:
         return ""
     if not isinstance(result, Mapping):
-        return str(result) if kind is EndKind.CANCELLED else repr(result)
+        return str(result) if kind is EndKind.CANCELLED else error_text(result)
     message = result.get("exc_message")
     arguments = message if isinstance(message, list | tuple) else [message]
     if kind is EndKind.CANCELLED:

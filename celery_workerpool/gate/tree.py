@@ -8,6 +8,7 @@ from typing import Any
 
 from celery import states
 
+from ..stored import error_text
 from ..types import TaskStatus
 from .records import EndKind, Record, State
 
@@ -81,7 +82,7 @@ def _node(
         status = _STORED[meta["status"]]
         result = meta.get("result")
         if status is TaskStatus.FAILED:
-            error = repr(result)
+            error = error_text(result)
             status = TaskStatus.TIMEOUT if type(result).__name__ in _LIMITS else status
     if record is None:
         return Node(task_id, status, dependencies=known, error=error)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from ..stored import error_text
 from ..types import TaskPriority, TaskStatus
 
 FINISHED = frozenset(
@@ -116,7 +117,7 @@ def from_stored(task: Task, meta: Mapping[str, Any]) -> Task:
         case "SUCCESS":
             return _completed(task, when, worker)
         case "FAILURE":
-            return _failed(task, when, repr(meta["result"]), worker)
+            return _failed(task, when, error_text(meta["result"]), worker)
         case "REVOKED":
             expired = "expired" in str(meta["result"])
             return cancelled(task, when, "expired" if expired else "cancelled")
@@ -132,7 +133,7 @@ def elsewhere(task_id: str, meta: Mapping[str, Any]) -> Task | None:
         case "STARTED":
             return replace(stored, status=TaskStatus.RUNNING, attempts=_runs(meta))
         case "RETRY":
-            error = repr(meta["result"])
+            error = error_text(meta["result"])
             return replace(stored, error=error, attempts=_runs(meta))
     ended = from_stored(stored, meta)
     if ended.status is TaskStatus.CANCELLED:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -96,7 +97,10 @@ class Line:
         )
         self._channel = consumer.connection.channel()
         queue = kombu.Queue(
-            f"{consumer.hostname}.{name}",
+            # Another name with each connection: the broker may believe the one before to live
+            # on, and what is exclusive there would be refused here. So would a second worker be
+            # that has the same node name.
+            f"{consumer.hostname}.{uuid.uuid4().hex}.{name}",
             exchange=self._exchange,
             durable=False,
             exclusive=True,

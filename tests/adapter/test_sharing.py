@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
+from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery import Celery
 
 from celery_workerpool import WorkerPool
-from celery_workerpool.adapter.sharing import SharingStep
+from celery_workerpool.adapter.sharing import Line, SharingStep
 from celery_workerpool.settings import Settings
 
 
@@ -35,3 +38,27 @@ def test_it_is_there_unless_somebody_does_not_want_it() -> None:
 @pytest.mark.parametrize(("pool", "hub"), [(object(), "a loop"), (None, None)])
 def test_it_is_not_there_on_other_pools_and_without_a_loop(pool: Any, hub: Any) -> None:
     assert not included(pool, hub)
+
+
+def test_two_workers_of_one_name_can_both_be_asked(rabbitmq_url: str) -> None:
+    """Nor does a connection that the broker believes to live on keep the next one away."""
+    heard: list[Any] = []
+    with Celery(broker=rabbitmq_url, set_as_current=False) as app, ExitStack() as stack:
+        app.conf.control_exchange = f"c{uuid.uuid4().hex}"
+        lines = []
+        for _ in range(2):
+            connection = stack.enter_context(app.connection_for_read())
+            consumer = SimpleNamespace(
+                app=app,
+                hostname="w1@host",
+                connection=connection,
+                connection_errors=connection.connection_errors,
+                channel_errors=connection.channel_errors,
+            )
+            line = Line(consumer, lambda body, _: heard.append(body))
+            stack.callback(line.close, consumer)
+            lines.append((line, connection))
+        lines[0][0].say({"ask": "w1@host"})
+        for _, connection in lines:
+            connection.drain_events(timeout=10)
+    assert heard == [{"ask": "w1@host"}] * 2

@@ -176,7 +176,7 @@ class Sharer:
             # What is given back would come right back.
             self._paused = True
             self._consumer.task_consumer.cancel()
-        self._go_on()
+            self._go_on()
 
     def _go_on(self) -> None:
         """Give when nothing comes in any more; fetch again when a child is free."""

@@ -6,13 +6,13 @@ import contextlib
 import dataclasses
 import os
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
-from billiard.util import get_pdeathsig
+from celery import platforms
 from celery.concurrency.prefork import process_destructor, process_initializer
 from celery.exceptions import Ignore, Reject, Retry
-from celery.platforms import set_process_title
 from celery.utils.serialization import UnpickleableExceptionWrapper
 from kombu.utils.encoding import safe_repr
 
@@ -41,16 +41,13 @@ class CeleryRuntime:
         self.heartbeat = heartbeat
 
     def before_serving(self) -> None:
-        """The name that ``ps`` shows (with ``setproctitle``), and what children should inherit."""
-        set_process_title(f"celeryd: {self._hostname}:ForkServer")
-        # Every child asks to die with its parent, through cffi where that is installed. The
-        # first use in a process takes tens of milliseconds; done here, children inherit it.
-        with contextlib.suppress(OSError):
-            get_pdeathsig()
+        """The name that ``ps`` shows (with ``setproctitle``)."""
+        platforms.set_process_title(f"celeryd: {self._hostname}:ForkServer")
 
     def before_ready(self) -> None:
         """Sends ``worker_process_init``."""
-        process_initializer(self._app, self._hostname)
+        with _death_signal_as_it_is():
+            process_initializer(self._app, self._hostname)
 
     def before_exit(self, exitcode: int) -> None:
         """Sends ``worker_process_shutdown``."""
@@ -65,6 +62,25 @@ class CeleryRuntime:
 
     def describe(self, exc: BaseException) -> RemoteFailure:
         return _of_exception(exc, "".join(traceback.format_exception(exc)))
+
+
+@contextlib.contextmanager
+def _death_signal_as_it_is() -> Iterator[None]:
+    """Have Celery not ask that this child dies with its parent: it has done so.
+
+    Celery asks through cffi where that is installed, and compiles a C declaration for it: a third
+    of what the start of a child costs.
+    """
+    asked: Any = platforms.set_pdeathsig
+    platforms.set_pdeathsig = _nothing
+    try:
+        yield
+    finally:
+        platforms.set_pdeathsig = asked
+
+
+def _nothing(_name: str) -> None:
+    """What has been done already."""
 
 
 def _of_info(info: ExceptionInfo) -> RemoteFailure:

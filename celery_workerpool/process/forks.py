@@ -10,6 +10,8 @@ from functools import partial
 
 #: Bytes; a set of signals is smaller on every system.
 _SET_SIZE = 128
+#: Loaded here, so that a child need not do it.
+_LIBC = ctypes.PyDLL(None)
 
 
 def keep_from_forks(signums: Iterable[int], release: Callable[[], None]) -> None:
@@ -22,13 +24,12 @@ def keep_from_forks(signums: Iterable[int], release: Callable[[], None]) -> None
     The hooks on this side run no Python code: an exception that a signal raises there (a soft
     time limit) would be lost, for hooks cannot raise. It comes when the fork is done.
     """
-    libc = ctypes.PyDLL(None)
     wanted, before = (ctypes.create_string_buffer(_SET_SIZE) for _ in range(2))
-    libc.sigemptyset(wanted)
+    _LIBC.sigemptyset(wanted)
     for signum in signums:
-        libc.sigaddset(wanted, int(signum))
-    hold = partial(libc.pthread_sigmask, int(signal.SIG_BLOCK), wanted, before)
-    let_go = partial(libc.pthread_sigmask, int(signal.SIG_SETMASK), before, None)
+        _LIBC.sigaddset(wanted, int(signum))
+    hold = partial(_LIBC.pthread_sigmask, int(signal.SIG_BLOCK), wanted, before)
+    let_go = partial(_LIBC.pthread_sigmask, int(signal.SIG_SETMASK), before, None)
 
     def in_child() -> None:
         try:

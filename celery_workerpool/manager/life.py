@@ -143,6 +143,7 @@ class Life:
         self._follower.close()
         self._listeners.close(max(1.0, until - time.monotonic()))
         if opened is not None:
+            opened.sender.close()
             self._close_app(max(1.0, until - time.monotonic()))
 
     # ── helpers ──────────────────────────────────────────────────────────────────────────
@@ -184,6 +185,7 @@ class Life:
             # Whoever has admitted a task and not sent it yet sends it to the app that is lost.
             ids = self._tracker.watched_ids()
             self._opened = None
+            opened.sender.close()
             self._close_app(STOP_TIMEOUT)
         logger.error("%s", why)
         now = time.time()

@@ -225,6 +225,11 @@ class Sender:
         task_id = str(uuid.uuid4())
         return replace(submission, order=order, task_id=task_id, countdown=None, eta=None)
 
+    def close(self) -> None:
+        """Give back the connections to the store."""
+        if self.store is not None:
+            self.store.close()
+
     def send(self, submission: Submission, producer: Any = None) -> None:
         """Send one task.
 

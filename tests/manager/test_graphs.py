@@ -12,9 +12,10 @@ from celery import Celery
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celery_workerpool import InvalidTaskError, TaskSpec, TaskStatus
+from celery_workerpool import InvalidTaskError, TaskSpec, TaskStatus, WorkerManager
 from celery_workerpool.errors import NoDependencyStore
-from celery_workerpool.manager import ManagerSettings, connections
+from celery_workerpool.manager import ManagerSettings
+from celery_workerpool.manager.connections import close
 from celery_workerpool.manager.options import TaskOptions, in_order
 from celery_workerpool.manager.records import Task, after
 from celery_workerpool.manager.sending import Sender
@@ -35,7 +36,7 @@ def app() -> Iterator[Celery]:
         task_default_queue=f"q{uuid.uuid4().hex}",
     )
     yield made
-    connections.close(made)
+    close(made)
 
 
 def sender(app: Celery) -> Sender:
@@ -56,6 +57,14 @@ def test_what_it_waits_for_goes_with_the_message(app: Celery) -> None:
     assert headers["dependencies"] == ["a", "b"]
     assert (headers["on_dependency_failure"], headers["dependency_timeout"]) == ("run", 60.0)
     assert prepared.record().dependencies == ("a", "b")
+
+
+def test_connections_to_the_store_end_with_the_manager(
+    app: Celery, redis_url: str, leak_check: None
+) -> None:
+    app.conf.update(result_backend=redis_url, workerpool_gate_store=redis_url)
+    with WorkerManager(ManagerSettings(), lambda: app, lambda _timeout: close(app)) as manager:
+        assert manager.graph("nobody-knows").keys() == {"nobody-knows"}
 
 
 @pytest.mark.parametrize(

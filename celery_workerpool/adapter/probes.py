@@ -8,6 +8,7 @@ import logging
 import os
 import selectors
 import socket
+import socketserver
 import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -53,7 +54,12 @@ class Probes:
     ) -> None:
         self._health = health
         self._file = HealthFile(Path(file)) if file else None
-        self._systemd = Systemd(notify, watchdog) if notify else None
+        self._shows: list[Callable[[Health], None]] = []
+        if self._file is not None:
+            self._shows.append(self._file.show)
+        if notify:
+            self._shows.append(Systemd(notify, watchdog).show)
+        self._failing = False  # and that was logged
         self._interval = min(INTERVAL, (watchdog or INTERVAL) / 2)
         self._server = _Server(address, health, facts) if address is not None else None
         if self._server is not None:
@@ -89,14 +95,17 @@ class Probes:
                         self._server.handle_request()
 
     def _tell(self) -> None:
-        try:
-            health = self._health()
-            if self._file is not None:
-                self._file.show(health)
-            if self._systemd is not None:
-                self._systemd.show(health)
-        except Exception:  # A full disk, say. Without this thread the worker would look dead.
-            logger.exception("cannot tell how the worker is")
+        # Though nobody may want it: a main thread without timers beats because it is asked.
+        health = self._health()
+        failed = False
+        for show in self._shows:  # Each by itself: a full disk must not keep systemd waiting.
+            try:
+                show(health)
+            except Exception:  # Without this thread the worker would look dead.
+                failed = True
+                if not self._failing:
+                    logger.exception("cannot tell how the worker is")
+        self._failing = failed
 
 
 class HealthFile:
@@ -174,6 +183,11 @@ class _Server(ThreadingHTTPServer):
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        # Past HTTPServer's own, which has the name server look for a name that nobody needs, and
+        # waits for it.
+        socketserver.TCPServer.server_bind(self)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -146,6 +146,45 @@ def test_systemd_is_notified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             probed.probes.stop()
 
 
+def test_systemd_hears_of_a_worker_whose_file_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "INTERVAL", 0.05)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(10)
+        nowhere = str(tmp_path / "nowhere" / "health")
+        probed = Probed(file=nowhere, notify=str(tmp_path / "notify"), watchdog=0.1)
+        probed.probes.start()
+        try:
+            for _ in range(3):
+                assert _DOG in systemd.recv(1000).decode().splitlines()
+        finally:
+            probed.probes.stop()
+    assert caplog.text.count("cannot tell how the worker is") == 1, "said once"
+
+
+def test_it_looks_at_the_worker_though_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "INTERVAL", 0.05)
+    looks: list[Health] = []
+    probes = Probes(lambda: looks.append(READY) or READY, dict, address=("127.0.0.1", 0))
+    probes.start()
+    try:
+        wait_until(lambda: len(looks) >= 3, "three looks")
+    finally:
+        probes.stop()
+
+
+def test_no_name_server_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getfqdn", lambda _: pytest.fail("asked"))
+    probed = Probed(address=("127.0.0.1", 0))
+    probed.probes.start()
+    try:
+        assert probed.ask("/live")[0] == 200
+    finally:
+        probed.probes.stop()
+
+
 _DOG = "WATCHDOG=1"
 
 

@@ -243,7 +243,7 @@ class Settings:
         if file is not None and not (isinstance(file, str) and Path(file).is_absolute()):
             raise SettingsError(PREFIX + "health_file", file, "an absolute path or None")
         try:
-            ipaddress.ip_address(host)
+            ipaddress.ip_address(str(host))  # Which would take a number for an address.
         except ValueError:
             raise SettingsError(PREFIX + "health_host", host, "an IP address") from None
 
@@ -256,7 +256,8 @@ class Settings:
         value = getattr(self, name)
         if value is None and optional:
             return
-        names = () if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
-        if isinstance(value, str) or not all(isinstance(item, str) and item for item in names):
+        listed = isinstance(value, Iterable) and not isinstance(value, str)
+        names = tuple(value) if listed else ()
+        if not listed or not all(isinstance(item, str) and item for item in names):
             raise SettingsError(PREFIX + name, value, "a list of text")
         object.__setattr__(self, name, names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
@@ -74,6 +75,11 @@ def test_the_edge_of_what_is_allowed(name: str, value: float | None) -> None:
         ("health_port", 65536, "a whole number of at least 0, at most 65535 or None"),
         ("health_file", "run/health", "an absolute path or None"),
         ("health_host", "localhost", "an IP address"),
+        ("health_host", 5, "an IP address"),
+        ("health_host", None, "an IP address"),
+        ("handler_modules", None, "a list of text"),
+        ("file_roots", Path("/srv"), "a list of text"),
+        ("custom_modules", 5, "a list of text"),
         ("stuck_after", 0.5, "a number of at least 1"),
         ("max_crashes_per_task", 0, "a whole number of at least 1 or None"),
         ("max_crashes_per_task", 2.0, "a whole number of at least 1 or None"),

@@ -32,7 +32,7 @@ def describe_pool(engine: Engine, default_limits: Limits) -> dict[str, object]:
         "running": engine.running,
         "waiting": engine.waiting,
         "unhealthy": sum(worker.health is Health.UNHEALTHY for worker in workers),
-        "loop-lag": round(engine.health.lag.worst(now), 3),
+        "loop-lag": round(_lag(engine, now), 3),
         "timeouts": (default_limits.soft or 0, default_limits.hard or 0),
         "processes": [worker.pid for worker in workers if worker.pid is not None],
         **{f"child-{worker.index + 1}": _line(worker, now) for worker in workers},
@@ -48,7 +48,7 @@ def describe_status(engine: Engine) -> dict[str, object]:
         "running": engine.running,
         "waiting": engine.waiting,
         "scaling": describe_scaling(engine),
-        "loop_lag": engine.health.lag.worst(now),
+        "loop_lag": _lag(engine, now),
         "children": [_record(worker, now) for worker in workers],
     }
 
@@ -78,6 +78,11 @@ def describe_scaling(engine: Engine) -> dict[str, object] | None:
         decision, at = last
         facts["last"] = {**asdict(decision), "ago": time.monotonic() - at}
     return facts
+
+
+def _lag(engine: Engine, now: float) -> float:
+    with engine:  # Its thread, where it has one, adds to the figures.
+        return engine.health.lag.worst(now)
 
 
 def describe_gate(gate: Gate) -> dict[str, object]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -101,12 +102,21 @@ def cancellation(task_id: str) -> str:
     return f"{task_id}.cancelled"
 
 
-class StoredRetry(Task):  # type: ignore[misc]
+class Runner(Task):  # type: ignore[misc]
     """Sends a retry after its state is stored, and not before as ``Task.retry`` does.
 
     Another worker may end the next try before this one has stored RETRY, which would then take
     the place of the result.
     """
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The app's, as they are when its first task runs: to check them takes half a millisecond.
+
+        Raises:
+            SettingsError: they are not what they should be.
+        """
+        return Settings.of_app(self.app)
 
     def on_retry(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         try:
@@ -118,7 +128,7 @@ class StoredRetry(Task):  # type: ignore[misc]
 
 @shared_task(
     name=TASK,
-    base=StoredRetry,
+    base=Runner,
     bind=True,
     max_retries=None,
     ignore_result=False,
@@ -128,7 +138,7 @@ def run(self: Any, task_type: str, payload: Any) -> Any:
     """Run a task of one of the types in :class:`~celery_workerpool.types.WorkerTaskType`."""
     _stop_if_cancelled(self)
     order = Order.from_header(self.request.get(HEADER))
-    settings = Settings.of_app(self.app)
+    settings = self.settings
     handlers.load(settings.handler_modules)
     context = handlers.TaskContext(
         task_id=self.request.id or "",

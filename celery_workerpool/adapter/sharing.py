@@ -41,6 +41,8 @@ LOOK_EVERY, LOOK_SOON = 0.5, 0.1
 PROMISE = 0.5
 #: Seconds until what was said is dropped where nobody listens.
 MESSAGE_TTL = 10.0
+#: Seconds until Redis forgets the queue of a worker that was killed.
+QUEUE_EXPIRES = 60.0
 #: Seconds that kombu may take to hear that there was nothing to fetch from Redis.
 POLL_TIME = 1.5
 
@@ -106,6 +108,7 @@ class Line:
             exclusive=True,
             auto_delete=True,
             message_ttl=MESSAGE_TTL,
+            expires=QUEUE_EXPIRES,
         )
         self._consumer = kombu.Consumer(
             self._channel, [queue], callbacks=[heard], no_ack=True, accept=["json"]

@@ -9,6 +9,8 @@ from . import (
     crash,
     embedded,
     facade,
+    gate,
+    graph,
     growth,
     heartbeats,
     memory,
@@ -35,6 +37,7 @@ SCENARIOS: tuple[Scenario, ...] = tuple(
             memory,
             startup,
         ),
+        *(graph, gate),
         *(facade, embedded),
     )
 )

@@ -44,6 +44,13 @@ def append(path: str, line: str) -> None:
 
 
 @shared_task
+def append_and_raise(path: str, line: str) -> None:
+    """The same, and fail."""
+    append(path, line)
+    raise ValueError(line)
+
+
+@shared_task
 def wait_for_file(path: str, started: str | None = None) -> int:
     """Say that it runs, then go on until the file exists; a test's way to hold a child."""
     if started:

@@ -90,6 +90,16 @@ class Database:
             rows += c.execute(query.with_for_update()).all()
         return rows
 
+    def seen(self, c: Connection, ids: Sequence[str]) -> dict[str, Row[Any]]:
+        """Those of the tasks that were parked once: ``state`` and ``replaced``."""
+        t = self.tasks
+        columns: Sequence[Any] = (t.c.id, t.c.state, t.c.replaced)
+        query = select(*columns)
+        rows: list[Row[Any]] = []
+        for chunk in chunks(ids):
+            rows += c.execute(query.where(t.c.id.in_(chunk))).all()
+        return {row.id: row for row in rows}
+
     def known(self, c: Connection, names: Sequence[str]) -> dict[str, Ending]:
         found: dict[str, Ending] = {}
         for chunk in chunks(names):

@@ -200,6 +200,7 @@ class Gate:
             parcel=Parcel.of_message(message).to_bytes(),
             deadline=time.time() + timeout,
             expires=_moment(headers.get("expires")),
+            replaced=_nesting(headers.get("replaced_task_nesting")),
         )
 
     def _answered(self, arrival: Arrival, answer: Answer) -> None:
@@ -322,3 +323,8 @@ def _moment(value: object) -> float | None:
     except ValueError:
         return None
     return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+
+
+def _nesting(value: object) -> int:
+    """What Celery counts where a task replaces itself; 0 where it cannot be understood."""
+    return value if isinstance(value, int) and value > 0 else 0

@@ -46,6 +46,10 @@ class _Entry:
     ending: Ending | None = None
     forget_at: float = 0.0  # CLAIMED and ENDED
 
+    def is_followed_by(self, parking: Parking) -> bool:
+        """Whether it has run, and replaced itself by that one."""
+        return self.state is State.CLAIMED and parking.replaced > self.parking.replaced
+
 
 @dataclass(slots=True)
 class MemoryStore:
@@ -125,7 +129,8 @@ class MemoryStore:
     # ── steps ────────────────────────────────────────────────────────────────────────────
 
     def _park(self, parking: Parking, now: float) -> Verdict:
-        if parking.id in self._entries:
+        before = self._entries.get(parking.id)
+        if before is not None and not before.is_followed_by(parking):
             return Verdict(Answer.DUPLICATE)
         known = {ending.id: ending for ending in parking.known}
         pending = []

@@ -66,6 +66,8 @@ class Parking:
         deadline: until when it waits for dependencies of which nothing is heard.
         expires: its own expiry, if it has one.
         known: ends of dependencies that the caller has learned from the result backend.
+        replaced: how many tasks of the same id this one comes after: such as have replaced
+            themselves (``Task.replace``) by it. One that ran may be followed by one that waits.
     """
 
     id: str
@@ -75,6 +77,7 @@ class Parking:
     deadline: float
     expires: float | None = None
     known: tuple[Ending, ...] = ()
+    replaced: int = 0
 
 
 class Answer(enum.StrEnum):

@@ -53,6 +53,7 @@ class RedisStore:
                 "policy": parking.on_failure.value,
                 "deadline": parking.deadline,
                 "expires": parking.expires,
+                "replaced": parking.replaced,
                 "known": {end.id: [end.kind.value, end.error] for end in parking.known},
             }
             for parking in parkings

@@ -132,24 +132,33 @@ class SqlStore:
 
     def _park(self, c: Connection, parkings: Sequence[Parking], now: float) -> list[Verdict]:
         ids = [parking.id for parking in parkings]
-        here = self._db.column(c, self._db.tasks.c.id, ids)
+        here = self._db.seen(c, ids)
         awaited = self._db.column(c, self._db.waits.c.dependency, ids)
         names = {name for parking in parkings for name in parking.dependencies}
         ended = self._db.known(c, sorted(names))
         verdicts: list[Verdict] = []
         tasks: list[dict[str, Any]] = []
         waits: list[dict[str, Any]] = []
+        parked: set[str] = set()
+        replaced: list[str] = []
         for parking in parkings:
             verdict = _judge(parking, {**ended, **{end.id: end for end in parking.known}})
-            if parking.id in here:
+            before = here.get(parking.id)
+            if parking.id in parked or (before is not None and not _follows(parking, before)):
                 verdict = Verdict(Answer.DUPLICATE)
             elif verdict.answer is Answer.PARKED:
                 verdict = replace(verdict, awaited=parking.id in awaited)
                 tasks.append(self._row(parking, now))
                 waits += [{"dependency": name, "task": parking.id} for name in verdict.open]
-                here.add(parking.id)
+                parked.add(parking.id)
+                if before is not None:
+                    replaced.append(parking.id)
                 awaited.update(verdict.open)
             verdicts.append(verdict)
+        for chunk in chunks(replaced):
+            # Should one have been replaced just now, the insertion fails, and all is begun again.
+            t = self._db.tasks
+            c.execute(delete(t).where(t.c.id.in_(chunk), t.c.state == State.CLAIMED))
         if tasks:
             c.execute(insert(self._db.tasks), tasks)
             c.execute(insert(self._db.waits), waits)
@@ -167,6 +176,7 @@ class SqlStore:
             "parked_at": now,
             "deadline": parking.deadline,
             "expires": parking.expires,
+            "replaced": parking.replaced,
         }
 
     def _look_again(
@@ -362,6 +372,11 @@ class SqlStore:
         else:
             self._page = (tasks[-1], "") if len(tasks) == PAGE else ("", "")
         return tuple(tasks), tuple(pending)
+
+
+def _follows(parking: Parking, before: Row[Any]) -> bool:
+    """Whether the task that was there has run, and replaced itself by this one."""
+    return bool(before.state == State.CLAIMED and parking.replaced > before.replaced)
 
 
 def _judge(parking: Parking, known: Mapping[str, Ending]) -> Verdict:

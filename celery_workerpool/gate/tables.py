@@ -61,14 +61,8 @@ class Tables:
             Column("cause_error", _TEXT),
             Column("ended", String(16)),
             Column("error", _TEXT),
+            Column("replaced", Integer, nullable=False, default=0),
             Index(f"{prefix}tasks_due", "home", "state", "wake_at"),
-        )
-        waits = Table(
-            f"{prefix}waits",
-            metadata,
-            Column("dependency", _ID, primary_key=True),
-            Column("task", _ID, primary_key=True),
-            Index(f"{prefix}waits_task", "task"),
         )
         ended = Table(
             f"{prefix}ended",
@@ -78,4 +72,14 @@ class Tables:
             Column("error", _TEXT, nullable=False),
             Column("forget_at", Double, nullable=False, index=True),
         )
-        return cls(metadata, tasks, waits, ended)
+        return cls(metadata, tasks, _waits(prefix, metadata), ended)
+
+
+def _waits(prefix: str, metadata: MetaData) -> Table:
+    return Table(
+        f"{prefix}waits",
+        metadata,
+        Column("dependency", _ID, primary_key=True),
+        Column("task", _ID, primary_key=True),
+        Index(f"{prefix}waits_task", "task"),
+    )

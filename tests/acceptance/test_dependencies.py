@@ -88,6 +88,18 @@ def test_a_task_runs_when_all_that_it_waits_for_is_done(
         assert worker.send("add", 2, 2, **after(all_of_it, silent)).get(timeout=30) == 4
         wait_for_parked(worker, 0)
 
+        # What has waited, and replaces itself by a task that waits too.
+        gates = tmp_path / "one", tmp_path / "two"
+        one, two = (worker.send("wait_for_file", str(gate)) for gate in gates)
+        twice = worker.task("features.waits_then").apply_async((str(trace), two.id), **after(one))
+        wait_for_parked(worker, 1)
+        gates[0].touch()
+        wait_until(lambda: lines(trace)[-1] == "first", "it has replaced itself")
+        wait_for_parked(worker, 1)
+        gates[1].touch()
+        twice.get(timeout=30)
+        assert lines(trace)[-2:] == ["first", "second"]
+
 
 def test_a_chain_as_long_as_one_likes(make_worker: Workers, tmp_path: Path) -> None:
     trace = tmp_path / "trace"

@@ -128,6 +128,21 @@ def test_a_task_is_parked_once(make_store: MakeStore) -> None:
     assert park(store, "t", "a", known=(Ending("a"),)).answer is Answer.DUPLICATE
 
 
+def test_a_task_that_replaces_itself_may_wait_again(make_store: MakeStore) -> None:
+    store = make_store()
+    park(store, "t", "a")
+    assert park(store, "t", "b", replaced=1).answer is Answer.DUPLICATE, "it has not run yet"
+    (release,) = store.finish([Ending("a")], NOW).releases
+    publication = (release.id, release.publication)
+    assert store.claim([publication], NOW) == [True]
+    assert park(store, "t", "a").answer is Answer.DUPLICATE
+    assert park(store, "t", "b", replaced=1).answer is Answer.PARKED
+    assert store.look(["t"])["t"].dependencies == ("b",)
+    assert park(store, "t", "b", replaced=1).answer is Answer.DUPLICATE
+    assert store.claim([publication], NOW) == [False], "it has been replaced"
+    assert finish(store, "b") == {"t": None}
+
+
 def test_deadlines_name_what_was_never_heard_of(make_store: MakeStore) -> None:
     store = make_store()
     park(store, "t", "lost", "alive", deadline=NOW + 10)

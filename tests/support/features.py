@@ -81,6 +81,16 @@ def without_result(path: str) -> str:
 
 
 @shared_task(bind=True)
+def waits_then(self: Any, trace: str, dependency: str) -> Any:
+    """Leave a trace, and be replaced by a task that waits."""
+    from .tasks import append
+
+    append(trace, "first")
+    sig = append.si(trace, "second").set(headers={"dependencies": [dependency]})
+    raise self.replace(sig)
+
+
+@shared_task(bind=True)
 def replaced(self: Any, x: int) -> Any:
     from .tasks import add
 

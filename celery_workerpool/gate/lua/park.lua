@@ -1,8 +1,13 @@
--- args.items: {id, dependencies, policy, deadline, expires, known = {id = {kind, error}}}
+-- args.items: {id, dependencies, policy, deadline, expires, replaced, known = {id = {kind, error}}}
 -- ARGV[2…]: their parcels. Returns {answer, cause or false, open, awaited} for each.
 local function park(item, parcel)
   local id, task = item.id, key('task', item.id)
-  if call('EXISTS', task) == 1 then return {'duplicate', false, {}, 0} end
+  local before = call('HMGET', task, 'state', 'replaced')
+  if before[1] then
+    -- One that has run may have replaced itself by this one.
+    local follows = before[1] == 'claimed' and item.replaced > tonumber(before[2] or 0)
+    if not follows then return {'duplicate', false, {}, 0} end
+  end
   local open = {}
   for _, name in ipairs(item.dependencies) do
     local ended = item.known[name] or ending(name)
@@ -14,7 +19,8 @@ local function park(item, parcel)
     end
   end
   if #open == 0 then return {'ready', false, {}, 0} end
-  call('HSET', task, 'state', 'parked', 'home', HOME, 'policy', item.policy, 'parcel', parcel,
+  call('DEL', task)
+  call('HSET', task, 'state', 'parked', 'replaced', item.replaced, 'home', HOME, 'policy', item.policy, 'parcel', parcel,
     'at', NOW, 'deadline', item.deadline, 'dependencies', cjson.encode(item.dependencies))
   local due = item.deadline
   if item.expires ~= cjson.null then

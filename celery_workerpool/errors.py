@@ -100,7 +100,10 @@ class WorkerShuttingDown(WorkerPoolError):
 
 
 class QueueFullError(WorkerPoolError):
-    """``max_task_queue_size`` tasks have not ended yet; wait for some, then submit again."""
+    """``max_task_queue_size`` tasks have not ended yet; wait for some, then submit again.
+
+    ``count`` includes what other processes had in the queues, at most a second ago.
+    """
 
     def __init__(self, count: int, limit: int) -> None:
         super().__init__(count, limit)

@@ -177,7 +177,7 @@ class Backpressure(ManagerEvent):
     """So many tasks wait that submitting should slow down, or that is over."""
 
     active: bool
-    open_tasks: int
+    open_tasks: int  # submitted here and not ended, and others' in the same queues
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,6 +206,8 @@ class Life:
         """Called about once a second by the watcher's thread."""
         opened = self._opened
         if opened is not None and not self._lost(opened):
+            waiting = opened.watcher.queue_length(opened.sender.queues)
+            self._pressure.looked(waiting, self._tracker.waiting_count())
             self._follower.look(time.monotonic())
 
     @property

@@ -58,7 +58,8 @@ class Manager(Asking):
 
         Raises:
             InvalidTaskError: nothing was sent; the message names what is wrong.
-            QueueFullError: ``max_task_queue_size`` tasks have not ended yet.
+            QueueFullError: ``max_task_queue_size`` tasks have not ended yet, with those that other
+                processes have in the queue.
             ManagerClosed: after :meth:`shutdown`.
         """
         opened = self._open()
@@ -170,7 +171,8 @@ class Manager(Asking):
         return record.id
 
     def _admit(self, submissions: list[Submission], callback: Callback | None) -> list[Task]:
-        records = self._tracker.admit(submissions, self.settings.max_task_queue_size)
+        limit, others = self.settings.max_task_queue_size, self._pressure.others
+        records = self._tracker.admit(submissions, limit, others)
         self._pressure.check()
         if callback is not None:
             for record in records:

@@ -45,6 +45,9 @@ class Metrics:
     parked_tasks: int = 0
     oldest_parked: float = 0.0
     released_tasks: int = 0
+    #: Times that autoscaling has made a worker's pool larger and smaller since the workers started.
+    scale_ups: int = 0
+    scale_downs: int = 0
     #: Nodes that are known and did not answer in time.
     missing: tuple[str, ...] = ()
 
@@ -121,9 +124,19 @@ def add_up(replies: Mapping[str, Any], missing: tuple[str, ...] = ()) -> Metrics
         },
         loop_lag=max((reply["status"]["loop_lag"] for reply in replies.values()), default=0.0),
         duration={name: _percentiles(figures.ran) for name, figures in total.tasks.items()},
+        **_scalings([reply["status"].get("scaling") for reply in replies.values()]),
         **_waiting_for_others([reply["gate"] for reply in replies.values()]),
         missing=missing,
     )
+
+
+def _scalings(workers: list[Mapping[str, Any] | None]) -> dict[str, int]:
+    # None where the size does not follow the load.
+    elastic = [scaling for scaling in workers if scaling]
+    return {
+        "scale_ups": sum(scaling["grown"] for scaling in elastic),
+        "scale_downs": sum(scaling["shrunk"] for scaling in elastic),
+    }
 
 
 def _waiting_for_others(gates: list[Mapping[str, Any]]) -> dict[str, Any]:

@@ -125,6 +125,8 @@ class Sender:
         self._files = handlers.Files.within(pool.file_roots)
         self._modules = pool.custom_modules
         handlers.load(pool.handler_modules)
+        #: Names of the queues that tasks are sent to.
+        self.queues = {_queue_of_tasks(app)}
         #: Where tasks wait for others; None: nowhere.
         self.store = open_store(app, pool)
 
@@ -239,6 +241,7 @@ class Sender:
         """
         number = priorities.number(submission.priority, low_first=self._low_first)
         options = {} if submission.queue is None else {"queue": submission.queue}
+        self.queues.update(options.values())
         headers = {
             HEADER: submission.order.to_header(),
             priorities.HEADER: submission.priority.name,
@@ -313,6 +316,12 @@ class Sender:
             publisher.publish(template, args, varying)
         except EncodeError as exc:
             raise _not_encodable(submission, exc) from None
+
+
+def _queue_of_tasks(app: Any) -> str:
+    """The one that tasks go to which do not name any."""
+    queue = app.amqp.router.route({}, TASK).get("queue", app.amqp.default_queue)
+    return str(getattr(queue, "name", queue))
 
 
 def _visibility_timeout(app: Any) -> float:

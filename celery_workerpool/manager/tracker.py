@@ -37,8 +37,11 @@ class Tracker:
         self._changed = threading.Condition()
         self._closed = False
 
-    def admit(self, submissions: Collection[Submission], limit: int) -> list[Task]:
+    def admit(self, submissions: Collection[Submission], limit: int, others: int = 0) -> list[Task]:
         """Tasks are about to be sent: all of them, or none.
+
+        Arguments:
+            others: tasks of other processes that count as if they were open here.
 
         Raises:
             QueueFullError: more than ``limit`` would be open.
@@ -47,8 +50,9 @@ class Tracker:
         with self._changed:
             if self._closed:
                 raise ManagerClosed("the manager was shut down; create another")
-            if len(self._open) + len(submissions) > limit:
-                raise QueueFullError(len(self._open), limit)
+            count = len(self._open) + others
+            if count + len(submissions) > limit:
+                raise QueueFullError(count, limit)
             for submission in submissions:
                 if submission.task_id in self._tasks:
                     expected = "an id that no other task has"
@@ -146,6 +150,12 @@ class Tracker:
     @property
     def open_count(self) -> int:
         return len(self._open)
+
+    def waiting_count(self) -> int:
+        """Open tasks that no child runs, as far as is known."""
+        with self._changed:
+            tasks = (self._tasks[task_id] for task_id in self._open)
+            return sum(task.status is not TaskStatus.RUNNING for task in tasks)
 
     def note(self, event: Mapping[str, Any]) -> tuple[Task, Task] | None:
         """One of Celery's events: the task before and after it; None if it changed nothing."""

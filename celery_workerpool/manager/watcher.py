@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -37,6 +37,7 @@ class Watcher:
         self._on_event = on_event
         self._look = look
         self._connection: Any = None
+        self._gauge: Any = None  # the channel on which queues are looked at
         self._next_look = 0.0
         self._ready = threading.Event()
         self._stopping = threading.Event()
@@ -52,11 +53,29 @@ class Watcher:
         if self._thread is not threading.current_thread():
             self._thread.join(timeout)
 
+    def queue_length(self, names: Collection[str]) -> int:
+        """Messages that wait in these queues and are with no worker; 0 without a connection.
+
+        For ``look`` alone: only the thread may use the connection.
+        """
+        connection = self._connection
+        if connection is None:
+            return 0
+        if self._gauge is None:
+            self._gauge = connection.channel()
+        length = 0
+        for name in tuple(names):
+            # There may be no such queue: Redis has no empty lists. The channel stays open.
+            with contextlib.suppress(*connection.channel_errors):
+                length += self._gauge.queue_declare(name, passive=True).message_count
+        return length
+
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
                 self._receive()
             except Exception as exc:  # Connections break in many ways; each is tried again.
+                self._connection = self._gauge = None
                 logger.warning("lost the connection for events: %r", exc)
                 self._look_again()  # Tasks may end meanwhile.
                 self._stopping.wait(RECONNECT)

@@ -143,6 +143,28 @@ def test_a_full_queue(make_worker: Workers, tmp_path: Path) -> None:
         manager.result(manager.submit_task(*call("echo", 11)), timeout=30)
 
 
+def test_a_queue_that_another_process_has_filled(make_worker: Workers, tmp_path: Path) -> None:
+    trace = Trace(tmp_path)
+    with (
+        deployed(make_worker, workers=1, worker_prefetch_multiplier=1) as deployment,
+        deployment.manager() as other,
+        deployment.manager(max_task_queue_size=10, backpressure_threshold=0.5) as manager,
+    ):
+        held = other.submit_task(*call("hold", trace.gate, trace.path))
+        trace.wait_for("held")
+        manager.on("backpressure", lambda event: None)
+        assert not manager.backpressure
+        other.submit_many([call("echo", n) for n in range(20)])
+        wait_until(lambda: manager.backpressure, "it has looked at the queue")
+        with pytest.raises(QueueFullError) as full:
+            manager.submit_task(*call("echo", 1))
+        assert full.value.count in range(18, 21), "the worker has fetched one or two"
+        trace.open_gate()
+        other.result(held, timeout=30)
+        wait_until(lambda: not manager.backpressure, "the queue is empty")
+        assert manager.result(manager.submit_task(*call("echo", 2)), timeout=30) == 2
+
+
 def test_an_app_that_lacks_what_it_takes(redis_url: str) -> None:
     for conf, named in (
         ({"result_backend": redis_url, "include": ["tests.support.tasks"]}, "include"),

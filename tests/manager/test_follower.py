@@ -296,3 +296,18 @@ def test_pressure() -> None:
     none = Pressure(0.0, lambda: 0, told.append)
     none.check()
     assert not none.active
+
+
+def test_pressure_by_others() -> None:
+    """What waits in the queue beyond what was submitted here and may wait there."""
+    told: list[Any] = []
+    own = 2
+    pressure = Pressure(5, lambda: own, told.append)
+    for waiting, others in ((0, 0), (2, 0), (4, 2), (5, 3), (1, 0)):
+        pressure.looked(waiting, own)
+        assert pressure.others == others
+    assert [(event.active, event.open_tasks) for event in told] == [(True, 5), (False, 2)]
+    pressure.looked(9, own)
+    own = 0
+    pressure.check()  # Theirs are still there, as far as is known.
+    assert pressure.active

@@ -37,6 +37,7 @@ def reply(
     ledger: Ledger | None = None,
     lag: float = 0.0,
     parked: tuple[int, float, int] = (0, 0.0, 0),
+    scaled: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
     running = sum(entry["state"] == "BUSY" for entry in children)
     return {
@@ -45,6 +46,7 @@ def reply(
             "waiting": waiting,
             "running": running,
             "loop_lag": lag,
+            "scaling": scaled and dict(zip(("grown", "shrunk"), scaled, strict=True)),
         },
         "metrics": (ledger or Ledger()).snapshot(now=10.0),
         "machine": {"name": machine, "cpu": 0.5, "memory": 1000},
@@ -143,3 +145,9 @@ def test_all_workers_share_the_tasks_that_wait() -> None:
     total = add_up({"w1": reply(parked=(7, 12.5, 3)), "w2": reply(parked=(6, 12.0, 4))})
     assert (total.parked_tasks, total.oldest_parked, total.released_tasks) == (7, 12.5, 7)
     assert add_up({}).parked_tasks == 0
+
+
+def test_changes_of_size_are_added_up() -> None:
+    """Of workers that scale."""
+    total = add_up({"w1": reply(scaled=(3, 2)), "w2": reply(scaled=(1, 1)), "w3": reply()})
+    assert (total.scale_ups, total.scale_downs) == (4, 3)

@@ -28,6 +28,12 @@ def test_all_are_admitted_or_none() -> None:
     tracker.note(event("task-succeeded", "a"))
     tracker.admit([submission("c"), submission("d")], limit=3)
     assert tracker.open_count == 3
+    with pytest.raises(QueueFullError) as full:
+        tracker.admit([submission()], limit=6, others=3)
+    assert (full.value.count, full.value.limit) == (6, 6)
+    tracker.admit([submission()], limit=7, others=3)
+    tracker.note(event("task-started", "b"))
+    assert tracker.waiting_count() == 3
 
 
 def test_no_more_than_the_limit_from_many_threads() -> None:

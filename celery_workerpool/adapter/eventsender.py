@@ -23,6 +23,7 @@ class EventSender:
 
     def __init__(self) -> None:
         self._dispatcher: Any = None
+        self._turns: Turns | None = None
         self._lock = threading.Lock()  # Without an event loop the engine has its own thread.
         self._kept: deque[tuple[PoolEvent, float]] = deque(maxlen=KEPT)
 
@@ -35,6 +36,7 @@ class EventSender:
         """There is a connection; ``dispatcher`` is None where no events are wanted."""
         if dispatcher is not None and dispatcher.groups:  # An empty set wants all.
             dispatcher.groups.add(GROUP)
+        self._turns = None if dispatcher is None else Turns(dispatcher)
         self._dispatcher = dispatcher
         self._flush()
 
@@ -44,9 +46,8 @@ class EventSender:
 
     @property
     def free(self) -> bool:
-        """Whether nobody is sending: Celery's lock is not one that a thread may take twice."""
-        dispatcher = self._dispatcher
-        return dispatcher is None or not dispatcher.mutex.locked()
+        """Whether nobody is sending."""
+        return self._turns is None or not self._turns.taken
 
     def _flush(self) -> None:
         # Never waits for a lock: a signal handler that stops the worker may have interrupted
@@ -60,3 +61,33 @@ class EventSender:
                 dispatcher.send(event.NAME, **event.to_fields(), timestamp=when)
         finally:
             self._lock.release()
+
+
+class Turns:
+    """Has a dispatcher publish one event after the other, also for a signal handler.
+
+    A cold shutdown sends events from a signal handler, which may have interrupted the sending of
+    another, with Celery's lock held and half a message written. So the lock becomes one that
+    its thread may take twice, and the second event goes when the first is out.
+    """
+
+    def __init__(self, dispatcher: Any) -> None:
+        self._publish = dispatcher._publish
+        self._waiting: deque[tuple[tuple[Any, ...], dict[str, Any]]] = deque()
+        #: Whether an event is being published.
+        self.taken = False
+        dispatcher.mutex = threading.RLock()
+        dispatcher._publish = self._publish_in_turn
+
+    def _publish_in_turn(self, *args: Any, **kwargs: Any) -> None:
+        """With the dispatcher's lock held."""
+        self._waiting.append((args, kwargs))
+        if self.taken:
+            return
+        self.taken = True
+        try:
+            while self._waiting:
+                args, kwargs = self._waiting.popleft()
+                self._publish(*args, **kwargs)
+        finally:
+            self.taken = False

@@ -40,7 +40,7 @@ def test_status_shows_what_each_child_does(make_worker: Workers, tmp_path: Path)
         assert shown.returncode == 0, shown.stderr
         title, columns, *children = shown.stdout.splitlines()
         assert title == f"{worker.hostname}  1 of 2 children busy, 0 tasks wait"
-        assert columns.split() == ["CHILD", "PID", "STATE", "TASKS", "MEMORY", "AGE"]
+        assert columns.split() == ["CHILD", "PID", "STATE", "TASKS", "MEMORY", "CPU", "AGE"]
         busy = next(line for line in children if " BUSY " in line)
         assert busy.split()[1] == started.read_text()
         assert [line.split()[0] for line in children] == ["1", "2"]

@@ -76,7 +76,10 @@ def test_probes_tell_the_states_of_a_worker_apart(
             proxy.mend()
             until("ready")
 
-            client.app.control.broadcast("hang_main_loop", arguments={"path": trace.gate})
+            control = client.app.control
+            # Redis forgets what is told a worker in the moment before it listens.
+            wait_until(lambda: control.ping([worker.hostname], timeout=1), "it listens again")
+            control.broadcast("hang_main_loop", arguments={"path": trace.gate})
             until("stuck")
             assert ask(worker, "/live") == (503, "stuck")
             trace.open_gate()

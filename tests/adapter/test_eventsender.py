@@ -19,8 +19,17 @@ class Dispatcher:
 
     def send(self, type: str, **fields: Any) -> None:
         assert self.mutex.acquire(blocking=False), "a signal handler would wait for ever"
-        self.mutex.release()
+        try:
+            self._publish(type, fields)
+        finally:
+            self.mutex.release()
+
+    def _publish(self, type: str, fields: dict[str, Any]) -> None:
+        self.meanwhile()
         self.sent.append((type, fields))
+
+    def meanwhile(self) -> None:
+        """What a signal handler does."""
 
 
 def numbers(dispatcher: Dispatcher) -> list[int]:
@@ -47,14 +56,21 @@ def test_events_wait_for_a_connection_in_their_order() -> None:
     assert (numbers(first), numbers(second)) == ([1, 2], [3])
 
 
-def test_an_event_waits_when_a_signal_handler_interrupted_the_dispatcher() -> None:
+def test_a_signal_handler_that_interrupts_the_sending_sends_afterwards() -> None:
+    """Events of Celery's own, and of the pool."""
     events, dispatcher = EventSender(), Dispatcher(set())
     events.connected(dispatcher)
-    with dispatcher.mutex:
-        events.send(WorkerCreated(1, 1))
-        assert dispatcher.sent == []
-    events.send(WorkerCreated(2, 2))
-    assert numbers(dispatcher) == [1, 2]
+
+    def handle_signal() -> None:
+        dispatcher.meanwhile = lambda: None  # type: ignore[method-assign]
+        assert not events.free
+        dispatcher.send("task-revoked", number=2)
+        events.send(WorkerCreated(3, 3))
+
+    dispatcher.meanwhile = handle_signal  # type: ignore[method-assign]
+    events.send(WorkerCreated(1, 1))
+    assert numbers(dispatcher) == [1, 2, 3]
+    assert events.free
 
 
 def test_the_oldest_are_dropped_when_too_many_wait() -> None:

@@ -72,7 +72,7 @@ class Returned:
     lives = True
 
     def check(self, call: Call) -> None:
-        assert (call.outcome, call.value) == ("value", self.value)
+        assert (call.outcome, call.value) == ("value", self.value), call.loss
 
 
 @dataclass(frozen=True)
@@ -210,6 +210,7 @@ def test_outcome_is_exact_and_nothing_else_is_hurt(
     pool.hold_all(tmp_path)
     if getattr(expected, "spoils", False):
         os.kill(call.pid or 0, signal.SIGKILL)
+        pool.until(lambda: call.pid not in pool.pids(), "the death is noticed")
     pool.until(lambda: len(pool.ready()) == 2 == len(pool.pids()), "all children are ready")
     pool.until(lambda: not pools.strays(), "no process is left")
     assert (open_descriptors(), threading.active_count()) == (descriptors, threads)

@@ -45,7 +45,10 @@ def refuse(trace: str) -> None:
     raise TaskDataError("the data is wrong")
 
 
-def die() -> None:
+def die(trace: str = "") -> None:
+    """Kill the child; leaves a trace first if there is to be one."""
+    if trace:
+        leave(trace, "die")
     os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(60)
 

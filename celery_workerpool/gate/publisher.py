@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
+
+from amqp.exceptions import MessageNacked
 
 from .parcel import CAUSE, PUBLICATION, Parcel
 from .records import Release
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that the broker may take to confirm a message.
+#: Seconds that the broker may take to confirm what was published at once.
 CONFIRM_TIMEOUT = 30.0
 
 
@@ -21,6 +24,7 @@ class Publisher:
     def __init__(self, app: Any) -> None:
         self._app = app
         self._connection: Any = None
+        self._confirms: Confirms | None = None
 
     def publish(self, releases: Sequence[Release]) -> Sequence[Release]:
         """Publish all that the broker takes; those that it has when this returns.
@@ -40,9 +44,14 @@ class Publisher:
 
     def _publish(self, releases: Sequence[Release]) -> None:
         try:
-            with self._connected().Producer() as producer, producer.batch():
-                for release in releases:
-                    _publish(producer, release)
+            with self._connected().Producer() as producer:
+                with producer.batch():
+                    for release in releases:
+                        if self._confirms is not None:
+                            self._confirms.expect()
+                        _publish(producer, release)
+                if self._confirms is not None:
+                    self._confirms.wait(CONFIRM_TIMEOUT)
         except Exception:  # Whatever it was, this connection is not to be trusted any more.
             self.close()
             raise
@@ -53,7 +62,7 @@ class Publisher:
         return (*errors, OSError)
 
     def close(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._confirms = self._connection, None, None
         if connection is not None:
             connection.collect()  # Closes without talking to a broker that may be gone.
 
@@ -61,10 +70,55 @@ class Publisher:
         if self._connection is None:
             connection = self._app.connection_for_write()
             if connection.transport.driver_type == "amqp":
-                options = {"transport_options": {"confirm_publish": True}}
+                # Each would be waited for in turn, also where the app has it so.
+                options = {"transport_options": {"confirm_publish": False}}
                 connection = self._app.connection_for_write(**options)
+                self._confirms = Confirms(connection.default_channel)
             self._connection = connection
         return self._connection
+
+
+class Confirms:
+    """Waits until RabbitMQ has taken all that was published on a channel, once for all of it."""
+
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
+        self._expected = 0
+        self._open: set[int] = set()
+        self._refused = False
+        channel.events["basic_ack"].add(self._on_ack)
+        channel.events["basic_nack"].add(self._on_nack)
+        channel.confirm_select()
+
+    def expect(self) -> None:
+        """One more is about to be published."""
+        self._expected += 1
+        self._open.add(self._expected)
+
+    def wait(self, timeout: float) -> None:
+        """Return when the broker has them all.
+
+        Raises:
+            MessageNacked: it refuses one.
+            TimeoutError: it has not said so within ``timeout`` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while self._open and not self._refused:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"RabbitMQ has not confirmed {len(self._open)} messages")
+            self._channel.connection.drain_events(timeout=left)
+        if self._refused:
+            raise MessageNacked
+
+    def _on_ack(self, tag: int, multiple: bool) -> None:
+        if multiple:
+            self._open = {each for each in self._open if each > tag}
+        else:
+            self._open.discard(tag)
+
+    def _on_nack(self, tag: int, multiple: bool) -> None:
+        self._refused = True
 
 
 def _publish(producer: Any, release: Release) -> None:
@@ -86,6 +140,5 @@ def _publish(producer: Any, release: Release) -> None:
         routing_key=parcel.routing_key,
         # kombu takes seconds and sends milliseconds.
         expiration=None if expiration is None else int(expiration) / 1000,
-        confirm_timeout=CONFIRM_TIMEOUT,
         **properties,
     )

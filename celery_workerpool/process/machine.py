@@ -9,6 +9,8 @@ from pathlib import Path
 
 import psutil
 
+from .memory import proportional
+
 ROOT = Path("/sys/fs/cgroup")
 #: A cgroup without a memory limit says "max" (v2) or a number near this one (v1).
 NO_LIMIT = 2**60
@@ -106,26 +108,9 @@ def _groups(root: Path, membership: Path) -> Iterable[_Group]:
 
 
 def private_share(pids: Iterable[int]) -> int | None:
-    """Bytes that one of these processes adds to what is in use, on average; None if unknown.
-
-    Proportional set size where the system tells it, else resident size.
-    """
-    sizes = [size for pid in pids if (size := _share(pid))]
+    """Bytes that one of these processes adds to what is in use, on average; None if unknown."""
+    sizes = [size for pid in pids if (size := proportional(pid))]
     return sum(sizes) // len(sizes) if sizes else None
-
-
-def _share(pid: int) -> int | None:
-    try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        rss: int = psutil.Process(pid).memory_info().rss
-    except psutil.Error:
-        return None
-    return rss
 
 
 def cpu_seconds(pids: Iterable[int]) -> dict[int, float]:

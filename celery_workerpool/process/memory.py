@@ -40,10 +40,11 @@ def family_resident(pid: int, allowed: int | None = None) -> int | None:
     total = own + sum(resident(relative) or 0 for relative in relatives)
     if allowed is None or total <= allowed:
         return total
-    return own + sum(_proportional(relative) for relative in relatives)
+    return own + sum(proportional(relative) for relative in relatives)
 
 
-def _proportional(pid: int) -> int:
+def proportional(pid: int) -> int:
+    """Proportional set size in bytes, where the system tells it, else resident size; 0: gone."""
     for line in (read_proc(pid, "smaps_rollup") or b"").splitlines():
         if line.startswith(b"Pss:"):
             return int(line.split()[1]) * 1024

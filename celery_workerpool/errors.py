@@ -145,7 +145,14 @@ class DependencyFailedError(WorkerPoolError):
 
 
 class NoDependencyStore(WorkerPoolError):
-    """A task names dependencies, and the worker has nowhere to keep it until they are done."""
+    """A task names dependencies, and there is nowhere to keep it until they are done."""
+
+    def __init__(
+        self,
+        text: str = "there is nowhere to keep a task that waits for others: set "
+        "workerpool_gate_store, or keep results in Redis or an SQL database",
+    ) -> None:
+        super().__init__(text)
 
 
 class MemoryLimitExceeded(WorkerPoolError):

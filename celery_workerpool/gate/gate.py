@@ -184,10 +184,7 @@ class Gate:
         if HEADER not in headers or PUBLICATION in headers or headers.get("retries"):
             return
         if _dependencies(headers).ids and self._store is None:
-            raise NoDependencyStore(
-                "there is nowhere to keep a task that waits for others: set workerpool_gate_store, "
-                "or keep results in Redis or an SQL database"
-            )
+            raise NoDependencyStore
 
     def _parking(self, message: Any) -> Parking:
         headers = message.headers

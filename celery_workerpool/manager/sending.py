@@ -193,10 +193,7 @@ class Sender:
 
     def _storable(self, waits_for: Dependencies) -> Dependencies:
         if waits_for.ids and self.store is None:
-            raise NoDependencyStore(
-                "there is nowhere to keep a task that waits for others: set workerpool_gate_store, "
-                "or keep results in Redis or an SQL database"
-            )
+            raise NoDependencyStore
         return waits_for
 
     def check_encoding(self, submission: Submission) -> None:

@@ -237,7 +237,9 @@ class Sharer:
     @property
     def _engine(self) -> Engine | None:
         engine: Engine | None = self._consumer.pool.engine
-        return engine
+        # The loop's timers fire also while a worker that stops waits for its last tasks: it gives
+        # back what waits by itself, and is to fetch nothing any more.
+        return None if engine is None or engine.backlog.closed else engine
 
     def _queues(self) -> list[str]:
         return [str(queue.name) for queue in self._consumer.task_consumer.queues]

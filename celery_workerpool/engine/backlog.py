@@ -20,6 +20,11 @@ class Backlog:
         self._lock = lock
         self._dispatcher = dispatcher
 
+    @property
+    def closed(self) -> bool:
+        """Nothing that waits will start any more: the pool stops."""
+        return self._dispatcher.closed
+
     def jobs(self) -> list[Job]:
         """All that wait, in the order in which they would start."""
         with self._lock:

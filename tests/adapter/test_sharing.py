@@ -11,7 +11,8 @@ import pytest
 from celery import Celery
 
 from celery_workerpool import WorkerPool
-from celery_workerpool.adapter.sharing import Line, SharingStep
+from celery_workerpool.adapter.sharing import Line, Sharer, SharingStep
+from celery_workerpool.policy.sharing import Sharing
 from celery_workerpool.settings import Settings
 
 
@@ -38,6 +39,56 @@ def test_it_is_there_unless_somebody_does_not_want_it() -> None:
 @pytest.mark.parametrize(("pool", "hub"), [(object(), "a loop"), (None, None)])
 def test_it_is_not_there_on_other_pools_and_without_a_loop(pool: Any, hub: Any) -> None:
     assert not included(pool, hub)
+
+
+class Busy:
+    """A worker whose only child is busy while a task waits."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.timers: list[Any] = []
+        backlog = SimpleNamespace(closed=False, jobs=list, take=list)
+        self.engine = SimpleNamespace(running=1, target=1, waiting=1, backlog=backlog)
+        task_consumer = SimpleNamespace(
+            channel=object(),
+            cancel=lambda: self.done.append("fetches nothing"),
+            consume=lambda: self.done.append("fetches"),
+        )
+        self.sharer = Sharer(
+            SimpleNamespace(
+                pool=SimpleNamespace(engine=self.engine),
+                task_consumer=task_consumer,
+                hub=SimpleNamespace(call_later=lambda _, call: self.timers.append(call)),
+            ),
+            Sharing(1.0, lambda: 1.0),
+        )
+        self.sharer._line = object()  # type: ignore[assignment]
+
+    def fire(self) -> None:
+        timers, self.timers[:] = list(self.timers), []
+        for call in timers:
+            call()
+
+
+def test_it_fetches_again_when_a_child_is_free() -> None:
+    busy = Busy()
+    for _ in range(3):
+        busy.sharer._answered(1)
+    assert len(busy.timers) == 1, "one look at a time, however many have answered"
+    busy.fire()
+    assert busy.done == ["fetches nothing"]
+    busy.engine.running = 0
+    busy.fire()
+    assert (busy.done, busy.timers) == (["fetches nothing", "fetches"], [])
+
+
+def test_a_worker_that_stops_does_not_fetch_again() -> None:
+    busy = Busy()
+    busy.sharer._answered(1)
+    busy.engine.backlog.closed = True
+    busy.engine.running = 0
+    busy.fire()
+    assert (busy.done, busy.timers) == (["fetches nothing"], [])
 
 
 def test_two_workers_of_one_name_can_both_be_asked(rabbitmq_url: str) -> None:

@@ -53,6 +53,9 @@ def _collect(app: Any, task_ids: tuple[str, ...]) -> dict[str, Node]:
         raise CeleryCommandException(text, EX_UNAVAILABLE)
     try:
         return collect(task_ids, store.look, partial(get_many, app.backend))
+    except Exception as exc:  # Whatever the store's and the results' clients raise.
+        text = f"the store of waiting tasks or of results does not answer: {exc}"
+        raise CeleryCommandException(text, EX_UNAVAILABLE) from exc
     finally:
         store.close()
 

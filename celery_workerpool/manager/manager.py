@@ -149,6 +149,7 @@ class Manager(Asking):
             InvalidTaskError: it was not submitted here, or has not failed, or so many have
                 failed since that its payload is not kept any more.
         """
+        self._settle()
         task, submission = self._tracker.get(task_id), self._tracker.submission(task_id)
         if task is not None and not task.failed:
             raise InvalidTaskError("task_id", task_id, f"a failed task; it is {task.status.name}")

@@ -85,7 +85,8 @@ class NodeHealth:
     loop_lag: float = 0.0  # seconds by which its main process was late, in the last minute
 
 
-HEALTHY = ("STARTING", "IDLE", "BUSY")
+#: A child that is being replaced is not sick.
+HEALTHY = ("STARTING", "IDLE", "BUSY", "TERMINATING")
 
 
 def add_up(replies: Mapping[str, Any], missing: tuple[str, ...] = ()) -> Metrics:

@@ -78,7 +78,7 @@ def test_two_workers_are_added_up() -> None:
             "w1@a": reply(child(1), child(2, "BUSY"), waiting=3, ledger=ledger(Outcome.COMPLETED)),
             "w2@b": reply(
                 child(1, "STARTING"),
-                child(2, "TERMINATING"),
+                child(2, "UNHEALTHY"),
                 machine="m2",
                 waiting=4,
                 ledger=ledger(*Outcome, ran=4.0, waited=3.0),
@@ -87,6 +87,8 @@ def test_two_workers_are_added_up() -> None:
     )
     assert (metrics.total_workers, metrics.active_workers, metrics.idle_workers) == (4, 1, 1)
     assert metrics.unhealthy_workers == 1
+    leaving = add_up({"w1@a": reply(child(1, "TERMINATING"), ledger=ledger(Outcome.COMPLETED))})
+    assert leaving.unhealthy_workers == 0
     assert (metrics.pending_tasks, metrics.running_tasks) == (7, 1)
     # Failed, lost and timed out; retried, rejected and revoked are neither.
     assert (metrics.completed_tasks, metrics.failed_tasks) == (2, 3)

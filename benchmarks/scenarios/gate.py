@@ -6,8 +6,8 @@ store. Each round measures off, on, on, off, so that a machine that slows down f
 the main process's CPU time for each task is compared in the same way.
 
 For tasks that wait, the CPU time that the main process, with all of its threads, takes to park
-and to release one: 2,000 no-ops that wait for one that is sent after them, beside 2,000 that
-wait for nothing. What they take to run is taken off.
+and to release one: 2,000 no-ops that wait for one that comes after them in the queue, beside
+2,000 before them that wait for nothing. What those take is taken off.
 
 Held against: at least 97 % of the throughput without the gate; at most 1 ms on Redis.
 """
@@ -17,11 +17,8 @@ from __future__ import annotations
 import uuid
 from statistics import mean
 
-import psutil
-
 from ..model import Broker, Measure, Pool, Scenario, Stage, Target
-from ..stream import Stream, measure
-from ..worker import Worker
+from ..stream import WARM_UP, Stream, measure
 
 OFF = {"result_backend": "disabled://"}
 
@@ -44,29 +41,21 @@ def run(stage: Stage) -> dict[str, float]:
 def _waiting(stage: Stage, count: int) -> float:
     """Milliseconds of the main process's for each task that waits."""
     with stage.worker() as worker:
-        worker.start()
-        worker.send("started")
-        worker.wait_for("started", 1)
-        before = _cpu(worker)
+        for _ in range(WARM_UP):
+            worker.send("noop")
+        worker.send("mark")
         for _ in range(count):
             worker.send("noop")
-        worker.send("started")
-        worker.wait_for("started", 2)
-        between = _cpu(worker)
+        worker.send("mark")
         first, waiting = str(uuid.uuid4()), [str(uuid.uuid4()) for _ in range(count)]
         for task_id in waiting:
             worker.send("noop", task_id=task_id, headers={"dependencies": [first]})
-        worker.send("started", headers={"dependencies": waiting})
+        worker.send("mark", headers={"dependencies": waiting})
         worker.send("noop", task_id=first)
-        worker.wait_for("started", 3)
-        after = _cpu(worker)
-    return ((after - between) - (between - before)) / count * 1000
-
-
-def _cpu(worker: Worker) -> float:
-    """Seconds that the main process has spent, its children not counted."""
-    times = psutil.Process(worker.pid).cpu_times()
-    return float(times.user + times.system)
+        worker.start()
+        marks = worker.wait_for("mark", 3)
+    begin, between, end = (float(mark["cpu"]) for mark in marks)
+    return ((end - between) - (between - begin)) / count * 1000
 
 
 SCENARIO = Scenario(

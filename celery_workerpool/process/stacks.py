@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import fcntl
+import itertools
 import os
 import select
 import signal
@@ -36,6 +37,8 @@ _DEAF = "TtDZX"
 _PAUSE = 0.002
 #: What the pool's own thread in a child looks like; it is no part of the evidence.
 _OWN = os.path.join("process", "beats.py")
+#: From here on a child's stack is the pool's, and that of the process that it was forked from.
+_BELOW = os.path.join("celery_workerpool", "process", "child.py") + '", line '
 
 
 class StackPipe:
@@ -120,9 +123,9 @@ def _restore() -> None:
 
 
 def tidy(data: bytes) -> str:
-    """As text, without the pool's own thread, and not too long."""
+    """As text, without the pool's own thread and what is below a task, and not too long."""
     text = data.decode(errors="replace")
-    blocks = [block for block in text.split("\n\n") if not _is_own(block)]
+    blocks = [_of_task(block) for block in text.split("\n\n") if not _is_own(block)]
     kept = "\n\n".join(blocks).strip()
     return kept if len(kept) <= LONGEST else kept[:LONGEST] + "\n  …"
 
@@ -130,3 +133,7 @@ def tidy(data: bytes) -> str:
 def _is_own(block: str) -> bool:
     lines = block.strip().splitlines()
     return len(lines) > 1 and _OWN in lines[1]
+
+
+def _of_task(block: str) -> str:
+    return "\n".join(itertools.takewhile(lambda line: _BELOW not in line, block.splitlines()))

@@ -63,6 +63,7 @@ def test_an_unhealthy_child_is_killed_with_evidence_and_no_other(
         assert re.fullmatch(condition, evidence.condition), evidence.condition
         assert in_stack in evidence.stack
         assert "beats.py" not in evidence.stack, "the pool's own thread is no evidence"
+        assert "child.py" not in evidence.stack, "nor is what calls the task"
         assert evidence.memory and evidence.peak
 
         error = next(event for event in pool.events if isinstance(event, WorkerError))

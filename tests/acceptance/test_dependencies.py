@@ -48,8 +48,10 @@ def lines(path: Path) -> list[str]:
     return path.read_text().split() if path.exists() else []
 
 
-def wait_for_parked(worker: CeleryWorker, count: int) -> None:
-    wait_until(lambda: worker.stats()["pool"]["parked"] == count, f"{count} tasks wait")
+def wait_for_parked(worker: CeleryWorker, count: int, *, timeout: float = 30.0) -> None:
+    wait_until(
+        lambda: worker.stats()["pool"]["parked"] == count, f"{count} tasks wait", timeout=timeout
+    )
 
 
 def ended(worker: CeleryWorker, result: AsyncResult) -> tuple[str, str]:

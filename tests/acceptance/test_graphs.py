@@ -66,12 +66,12 @@ def test_a_random_graph_and_a_wide_fan_in(
         # Those that wait for many are sent before these, and after them.
         many = [new_id() for _ in range(wide)]
         before = worker.send("add", 1, 2, headers={"dependencies": many})
-        wait_for_parked(worker, size + 1)
+        wait_for_parked(worker, size + 1, timeout=graphs.patience(size))
         trace.open_gate()
         for number, task_id in enumerate(many):
             worker.task("add").apply_async((number, 1), task_id=task_id, ignore_result=True)
         after = worker.send("add", 2, 2, headers={"dependencies": many})
-        assert (before.get(timeout=60), after.get(timeout=60)) == (3, 4)
+        assert (before.get(timeout=300), after.get(timeout=300)) == (3, 4)
         graphs.check(worker, graph, trace, once=True)
         wait_for_parked(worker, 0)
 
@@ -90,13 +90,15 @@ def test_workers_are_killed_at_random_while_a_graph_runs(
         root = held(workers[0], trace)
         graph = graphs.layered(rng, KILLED_SIZE, root)
         graphs.send(workers[0], graph, trace)
-        wait_for_parked(workers[0], KILLED_SIZE)
+        wait_for_parked(workers[0], KILLED_SIZE, timeout=graphs.patience(KILLED_SIZE))
         trace.open_gate()
         kills = 3 + KILLED_SIZE // 200
         moments = sorted(rng.sample(range(len(graphs.run_ids(graph)) * 3 // 4), kills))
         for moment in moments:
             wait_until(
-                lambda moment=moment: len(set(trace.lines())) >= moment, f"{moment} have run"
+                lambda moment=moment: len(set(trace.lines())) >= moment,
+                f"{moment} have run",
+                timeout=graphs.patience(KILLED_SIZE),
             )
             victim = rng.choice(workers)
             assert victim.stop(signal.SIGKILL) == -signal.SIGKILL

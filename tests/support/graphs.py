@@ -89,6 +89,11 @@ def stored(worker: CeleryWorker, ids: Iterable[str]) -> dict[str, str]:
     }
 
 
+def patience(size: int) -> float:
+    """Seconds that bound a failure; more for graphs that are larger than those of the suite."""
+    return max(30.0, size / 10)
+
+
 def check(worker: CeleryWorker, graph: list[Node], trace: Trace, *, once: bool) -> None:
     """Wait until all have ended, as they have to; who had to run did, and not too early.
 
@@ -101,9 +106,9 @@ def check(worker: CeleryWorker, graph: list[Node], trace: Trace, *, once: bool) 
         found = stored(worker, expected)
         return {name: state for name, state in found.items() if state != expected[name]}
 
-    # PATIENCE, and more for graphs that are larger than those of the suite.
-    timeout = max(30.0, len(graph) / 20)
-    wait_until(lambda: not differing(), "all have ended as they have to", timeout=timeout)
+    wait_until(
+        lambda: not differing(), "all have ended as they have to", timeout=patience(len(graph))
+    )
     lines = trace.lines()
     assert set(lines) == run_ids(graph)
     if once:

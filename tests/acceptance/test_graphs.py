@@ -1,7 +1,8 @@
 """Graphs of tasks on two workers, on each broker and with each store: whole, and in trouble.
 
 With GRAPH_TASKS=10000 in the environment the graph that nothing disturbs is that large, and with
-KILLED_GRAPH_TASKS=2000 the one whose workers are killed; both take minutes then.
+KILLED_GRAPH_TASKS=2000 the one whose workers are killed; both take minutes then, and need
+``--timeout 600``.
 """
 
 from __future__ import annotations

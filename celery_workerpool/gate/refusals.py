@@ -52,9 +52,11 @@ def error_of(value: Any) -> Exception:
 
 def reason_of(exc: BaseException) -> str:
     """A task's error as those see it who wait for that task."""
-    if not isinstance(exc, DependencyFailedError):
-        return repr(exc)
-    text = str(exc)
+    return reason(str(exc)) if isinstance(exc, DependencyFailedError) else repr(exc)
+
+
+def reason(text: str) -> str:
+    """The same for the message of a :class:`DependencyFailedError`."""
     _, found, rest = text.partition(_NOT_RUN)
     return _NOT_RUN + (rest if found else text.replace(", for which this one waited,", ""))
 

@@ -8,9 +8,11 @@ from typing import Any
 from celery import states
 from celery.backends.base import DisabledBackend
 
+from ..errors import DependencyFailedError
 from ..policy.graph import plain
 from ..stored import error_text
 from .records import Ending, EndKind
+from .refusals import reason
 
 #: Ids that one question names.
 BATCH = 200
@@ -89,10 +91,14 @@ def _text(kind: EndKind, result: Any) -> str:
     """What a failed task's result says, as ``repr`` shows exceptions."""
     if kind is EndKind.DONE:
         return ""
+    if isinstance(result, DependencyFailedError):
+        return reason(str(result))  # As the gate hears of it where it happens.
     if not isinstance(result, Mapping):
         return str(result) if kind is EndKind.CANCELLED else error_text(result)
     message = result.get("exc_message")
     arguments = message if isinstance(message, list | tuple) else [message]
     if kind is EndKind.CANCELLED:
         return ", ".join(map(str, arguments))
+    if result.get("exc_type") == DependencyFailedError.__name__ and arguments:
+        return reason(str(arguments[0]))
     return f"{result.get('exc_type')}({', '.join(map(repr, arguments))})"

@@ -188,8 +188,12 @@ class Manager(Asking):
         send(submission)
 
     def _say_if_lost(self, opened: Open, exc: BaseException) -> None:
-        """The broker cannot be reached: perhaps because it has died."""
-        if isinstance(exc, OperationalError) and (why := self._lost(opened, LOSS_TIMEOUT)):
+        """The broker cannot be reached: perhaps because it has died.
+
+        Who has noticed that before has closed the pool of connections (``RuntimeError``).
+        """
+        unreachable = isinstance(exc, OperationalError | RuntimeError)
+        if unreachable and (why := self._lost(opened, LOSS_TIMEOUT)):
             raise EmbeddedError(why) from exc
 
     def _not_sent(self, records: list[Task], exc: BaseException) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from celery import Celery
 
+from celery_workerpool.errors import DependencyFailedError
 from celery_workerpool.gate.records import Ending, EndKind
-from celery_workerpool.gate.results import LONGEST_ERROR, Results
+from celery_workerpool.gate.refusals import reason_of
+from celery_workerpool.gate.results import LONGEST_ERROR, Results, _text
 
 
 class NoText(Exception):
@@ -47,3 +49,13 @@ def test_an_error_is_text_that_can_be_kept_whatever_its_class_does(app: Celery) 
     no, odd = Results(app).look(["no", "odd"])
     assert no.error == "x"
     assert odd.error == "?" + "x" * (LONGEST_ERROR - 1)
+
+
+def test_a_task_that_was_not_run_passes_the_first_reason_on(app: Celery) -> None:
+    """In the words of the worker where it happens: who is first depends on chance."""
+    error = DependencyFailedError("task a, for which this one waited, failed: ValueError('no')")
+    app.backend.store_result("next", error, "FAILURE")
+    (end,) = Results(app).look(["next"])
+    assert end.error == reason_of(error) == "not run, since task a failed: ValueError('no')"
+    plain = {"exc_type": "DependencyFailedError", "exc_message": [str(error)]}
+    assert _text(EndKind.FAILED, plain) == end.error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from types import CodeType, FrameType
 
 from billiard.common import EX_SOFTWARE, REMAP_SIGTERM, TERM_SIGNAL
@@ -82,6 +83,8 @@ class Interrupts:
     def _on_terminate(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
             _die_of(signum)  # A process that a task has just forked.
+        if _comes_later(signum):
+            return
         if self.terminated_by is not None and self.running:
             os._exit(EX_SOFTWARE)  # The second time: cleaning up takes too long.
         self.terminated_by = signum
@@ -89,17 +92,31 @@ class Interrupts:
             raise SystemExit(128 + signum)
 
     def _on_soft_limit(self, signum: int, frame: FrameType | None) -> None:
+        if _comes_later(signum):
+            return
         if self.running and (frame is None or frame.f_code not in self._callers):
             raise SoftTimeLimitExceeded
 
     def _on_stop_notice(self, signum: int, frame: FrameType | None) -> None:
         notice = self.notice
-        if notice is None or not self.running:
+        if _comes_later(signum) or notice is None or not self.running:
             return
         notice.given = True
         if notice.interrupt and (frame is None or frame.f_code not in self._callers):
             notice.interrupt = False
             raise WorkerShuttingDown("the worker stops")
+
+
+def _comes_later(signum: int) -> bool:
+    """Whether the signal is held back, and had come a moment before it was.
+
+    A fork holds it back. An exception from here would end in one of the fork's hooks, which
+    cannot raise: so it is sent once more, and comes when the fork is done.
+    """
+    if signum not in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
+        return False
+    signal.pthread_kill(threading.main_thread().ident or 0, signum)
+    return True
 
 
 def _die_of(signum: int) -> None:

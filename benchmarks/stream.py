@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import mean
+from typing import Any
 
+from .model import Stage
 from .worker import Worker
 
 #: Tasks before the first mark: children come up and caches warm up meanwhile.
@@ -38,3 +42,20 @@ def measure(worker: Worker, name: str, count: int, *args: object, warm_up: int =
         rate=tasks / (last["at"] - first["at"]),
         cpu=(last["cpu"] - first["cpu"]) / tasks * 1e6,
     )
+
+
+def with_and_without(stage: Stage, off: Mapping[str, Any]) -> tuple[Stream, Stream]:
+    """No-op tasks with the defaults, and with settings that switch something off.
+
+    Off, on, on, off, so that a machine that slows down favours nobody; the means of each.
+    """
+    count = stage.count(6000, 1500)
+    streams: dict[bool, list[Stream]] = {True: [], False: []}
+    for on in (False, True, True, False):
+        with stage.worker(conf={} if on else off) as worker:
+            streams[on].append(measure(worker, "noop", count))
+    with_it, without = (
+        Stream(mean(s.rate for s in streams[on]), mean(s.cpu for s in streams[on]))
+        for on in (True, False)
+    )
+    return with_it, without

@@ -15,25 +15,18 @@ Held against: at least 97 % of the throughput without the gate; at most 1 ms on 
 from __future__ import annotations
 
 import uuid
-from statistics import mean
 
 from ..model import Broker, Measure, Pool, Scenario, Stage, Target
-from ..stream import WARM_UP, Stream, measure
+from ..stream import WARM_UP, with_and_without
 
 OFF = {"result_backend": "disabled://"}
 
 
 def run(stage: Stage) -> dict[str, float]:
-    count = stage.count(6000, 1500)
-    streams: dict[bool, list[Stream]] = {True: [], False: []}
-    for on in (False, True, True, False):
-        with stage.worker(conf={} if on else OFF) as worker:
-            streams[on].append(measure(worker, "noop", count))
-    rate = {on: mean(stream.rate for stream in of) for on, of in streams.items()}
-    cpu = {on: mean(stream.cpu for stream in of) for on, of in streams.items()}
+    on, off = with_and_without(stage, OFF)
     return {
-        "kept": rate[True] / rate[False],
-        "cpu": cpu[True] / cpu[False],
+        "kept": on.rate / off.rate,
+        "cpu": on.cpu / off.cpu,
         "waiting": _waiting(stage, stage.count(2000, 500)),
     }
 

@@ -10,23 +10,15 @@ Held against: at least 98 % of the throughput without.
 
 from __future__ import annotations
 
-from statistics import mean
-
 from ..model import Measure, Pool, Scenario, Stage, Target
-from ..stream import Stream, measure
+from ..stream import with_and_without
 
 OFF = {"workerpool_heartbeat_interval": None, "workerpool_memory_sample_interval": 3600.0}
 
 
 def run(stage: Stage) -> dict[str, float]:
-    count = stage.count(6000, 1500)
-    streams: dict[bool, list[Stream]] = {True: [], False: []}
-    for on in (False, True, True, False):
-        with stage.worker(conf={} if on else OFF) as worker:
-            streams[on].append(measure(worker, "noop", count))
-    rate = {on: mean(stream.rate for stream in of) for on, of in streams.items()}
-    cpu = {on: mean(stream.cpu for stream in of) for on, of in streams.items()}
-    return {"rate": rate[True], "kept": rate[True] / rate[False], "cpu": cpu[True] / cpu[False]}
+    on, off = with_and_without(stage, OFF)
+    return {"rate": on.rate, "kept": on.rate / off.rate, "cpu": on.cpu / off.cpu}
 
 
 SCENARIO = Scenario(

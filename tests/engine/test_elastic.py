@@ -6,23 +6,9 @@ import pytest
 
 from celery_workerpool.events import ScaledDown, ScaledUp
 from celery_workerpool.policy.scaling import Room, ScalingRules
-from tests.support.fakes import FakeChild
 from tests.support.world import RecordedJob, World
 
 RULES = ScalingRules(min_workers=2, max_workers=6)
-
-
-def let_leave(world: World) -> list[FakeChild]:
-    """Children that were told to leave do."""
-    world.turn()
-    gone = []
-    for child in world.children:
-        child.listen()
-        if child.stopped:
-            child.exit(0)
-            gone.append(child)
-    world.turn()
-    return gone
 
 
 def sizes(world: World) -> list[tuple[type, int, int]]:
@@ -49,7 +35,7 @@ def test_up_when_tasks_wait_and_down_when_they_are_over() -> None:
         world.pass_time(14.0)
         assert world.engine.target == 6
         world.pass_time(3.0)
-        assert len(let_leave(world)) == 4
+        assert len(world.let_leave()) == 4
         assert sizes(world) == [(ScaledUp, 6, 2), (ScaledDown, 2, 6)]
         assert all(event.reason for event in world.events if isinstance(event, ScaledUp))
         assert (world.engine.elastic.grown, world.engine.elastic.shrunk) == (1, 1)
@@ -104,7 +90,7 @@ def test_new_bounds_act_at_once() -> None:
         assert len(world.children) == 4
         with world.engine:
             world.engine.elastic.set_bounds(1, 3, world.clock.now)
-        assert len(let_leave(world)) == 1
+        assert len(world.let_leave()) == 1
         assert sizes(world) == [(ScaledUp, 4, 2), (ScaledDown, 3, 4)]
 
 
@@ -120,7 +106,7 @@ def test_children_that_are_idle_too_long_go_though_others_are_busy() -> None:
         world.pass_time(48.0)
         assert world.engine.target == 4
         world.pass_time(4.0)
-        assert len(let_leave(world)) == 2
+        assert len(world.let_leave()) == 2
         assert world.engine.target == 2
 
 

@@ -10,20 +10,6 @@ from celery_workerpool.types import LossCause, MemoryLimits, WorkerState
 from tests.support.fakes import MIB, FakeChild
 from tests.support.world import RecordedJob, World
 
-
-def leave(world: World) -> list[FakeChild]:
-    """Children that were told to leave do so; returns them."""
-    world.turn()
-    gone = []
-    for child in world.children:
-        child.listen()
-        if child.stopped:
-            child.exit(0)
-            gone.append(child)
-    world.turn()
-    return gone
-
-
 # ── grow and shrink ──────────────────────────────────────────────────────────────────────────
 
 
@@ -40,7 +26,7 @@ def test_shrinking_lets_idle_children_go_first() -> None:
         job = world.submit()
         busy = world.running(job)
         world.engine.resize(1)
-        assert len(leave(world)) == 2
+        assert len(world.let_leave()) == 2
         assert world.children == [busy]
         assert job.state is JobState.RUNNING
 
@@ -49,10 +35,10 @@ def test_shrinking_lets_busy_children_go_after_their_task() -> None:
     with World(children=2) as world:
         first, second, waiting = world.submit(), world.submit(), world.submit()
         world.engine.resize(1)
-        assert leave(world) == []
+        assert world.let_leave() == []
         child = world.running(first)
         child.succeed()
-        assert leave(world) == [child]
+        assert world.let_leave() == [child]
         assert waiting.state is JobState.WAITING
         world.running(second).succeed()
         world.turn()
@@ -63,7 +49,7 @@ def test_shrinking_lets_busy_children_go_after_their_task() -> None:
 def test_shrinking_to_nothing_holds_jobs_until_the_pool_grows_again() -> None:
     with World(children=2) as world:
         world.engine.resize(0)
-        leave(world)
+        world.let_leave()
         job = world.submit()
         world.pass_time(3600.0)
         assert (world.children, job.state) == ([], JobState.WAITING)
@@ -77,7 +63,7 @@ def test_shrinking_while_children_start_comes_to_the_right_number() -> None:
         world.engine.resize(4)
         world.engine.resize(1)
         world.get_ready()
-        leave(world)
+        world.let_leave()
         assert len(world.children) == 1
 
 
@@ -109,7 +95,7 @@ def settle(world: World) -> int:
         before = list(world.source.children)
         world.get_ready()
         most = max(most, len(world.children))
-        if not leave(world) and world.source.children == before:
+        if not world.let_leave() and world.source.children == before:
             return most
 
 
@@ -120,17 +106,17 @@ def test_a_restart_replaces_all_without_a_dip_and_interrupts_nothing() -> None:
         busy = world.running(job)
         idle = next(child for child in old if child is not busy)
         assert world.engine.restart() == 1
-        assert leave(world) == []  # Nobody goes before somebody is there instead.
+        assert world.let_leave() == []  # Nobody goes before somebody is there instead.
         assert len(world.source.servers) == 2
         (first,) = (child for child in world.children if child not in old)
         first.ready()
-        assert leave(world) == [idle]
+        assert world.let_leave() == [idle]
         (second,) = (child for child in world.children if child not in (*old, first))
         second.ready()
-        assert leave(world) == []
+        assert world.let_leave() == []
         assert job.outcome == ""
         busy.succeed()
-        assert leave(world) == [busy]
+        assert world.let_leave() == [busy]
         assert world.children == [first, second]
         assert job.outcome == "succeeded"
         assert [server.closed for server in world.source.servers] == [True, False]
@@ -168,7 +154,7 @@ def test_a_restart_waits_for_busy_children_without_starting_all_of_them_anew() -
         for job in reversed(jobs):  # whichever ends first goes first
             child = world.running(job)
             child.succeed()
-            assert leave(world) == [child]
+            assert world.let_leave() == [child]
             assert settle(world) == 5 if job is not jobs[0] else settle(world) == 4
         assert len(world.children) == 4
         assert not set(old) & set(world.children)
@@ -226,7 +212,7 @@ def test_a_child_retires_after_its_tasks_and_its_replacement_is_ready_before() -
         world.turn()
         assert following.state is JobState.RUNNING
         assert world.running(following) is not old
-        assert leave(world) == [old]
+        assert world.let_leave() == [old]
         assert len(old.jobs_seen) == 3
 
 
@@ -235,7 +221,7 @@ def test_a_limit_of_one_task_means_a_fresh_child_for_each() -> None:
         for _ in range(5):
             run_one(world)
             world.get_ready()
-            leave(world)
+            world.let_leave()
     assert [len(child.jobs_seen) for child in world.source.children[:5]] == [1] * 5
 
 
@@ -261,7 +247,7 @@ def test_a_child_that_nobody_needs_any_more_goes_when_its_replacement_has_waited
         world.pass_time(20.0)
         assert world.states() == ["BUSY", "IDLE"], "a busy one stays"
         world.running(last).succeed()
-        assert leave(world) == [old]
+        assert world.let_leave() == [old]
 
 
 def test_a_spare_child_does_not_stay_for_ever() -> None:
@@ -274,7 +260,7 @@ def test_a_spare_child_does_not_stay_for_ever() -> None:
         world.get_ready()
         assert world.states() == ["IDLE", "IDLE"]
         world.pass_time(SPARE_TIME)
-        assert leave(world) == [old]
+        assert world.let_leave() == [old]
         world.pass_time(60.0)
         assert world.states() == ["IDLE"]
 
@@ -290,7 +276,7 @@ def use_up(world: World, seconds: float) -> None:
                 child.ready()
         for child in world.in_state(WorkerState.BUSY):
             child.succeed()
-        leave(world)
+        world.let_leave()
         world.pass_time(0.01)
 
 
@@ -303,10 +289,10 @@ def test_children_that_are_used_up_quickly_have_more_than_one_successor_each() -
             world.get_ready()
             for child in world.in_state(WorkerState.BUSY):
                 child.succeed()
-            leave(world)
+            world.let_leave()
         settle(world)
         world.pass_time(6.0)
-        leave(world)
+        world.let_leave()
         assert world.states() == ["IDLE"], "when it is over they are not kept"
 
 
@@ -336,7 +322,7 @@ def test_a_child_that_has_done_enough_is_replaced_once_nothing_waits_for_it() ->
         assert world.running(world.submit()) is old, "it goes on until the other is ready"
         world.get_ready()
         old.succeed()
-        assert leave(world) == [old]
+        assert world.let_leave() == [old]
         assert world.states() == ["IDLE"]
 
 
@@ -347,7 +333,7 @@ def test_the_hard_threshold_holds_under_load() -> None:
             world.turn()
             world.get_ready()
             world.running(job).succeed()
-            leave(world)
+            world.let_leave()
         seen = [len(child.jobs_seen) for child in world.source.children]
         assert seen[:5] == [4] * 5
 
@@ -388,7 +374,7 @@ def test_a_child_over_its_memory_limit_after_a_task_is_replaced() -> None:
         job = world.submit()
         child = world.running(job)
         child.succeed(rss=101 * MIB)
-        assert leave(world) == [child]
+        assert world.let_leave() == [child]
         assert job.outcome == "succeeded"
         world.get_ready()
         assert world.states() == ["IDLE"]
@@ -403,7 +389,7 @@ def test_a_child_seen_over_its_limit_during_a_task_is_replaced_after_it() -> Non
         assert world.states() == ["BUSY", "STARTING"]
         world.get_ready()
         child.succeed(rss=50 * MIB)
-        assert leave(world) == [child]
+        assert world.let_leave() == [child]
         assert job.outcome == "succeeded"
 
 

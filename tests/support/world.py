@@ -185,6 +185,18 @@ class World:
         """Let the engine do everything it can do now."""
         self.driver.turn()
 
+    def let_leave(self) -> list[FakeChild]:
+        """Children that were told to leave do so; returns them."""
+        self.turn()
+        gone = []
+        for child in self.children:
+            child.listen()
+            if child.stopped:
+                child.exit(0)
+                gone.append(child)
+        self.turn()
+        return gone
+
     def pass_time(self, seconds: float) -> None:
         """Let time pass, with all that becomes due on the way at its time."""
         until = self.clock.now + seconds

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from . import processes, server
 from .app import BROKER_URL, SETTINGS
@@ -158,8 +158,7 @@ class Host:
         self._listener.close()
         self._end_processes()
         clear(self._folder)
-        for owner in (*self._leaving, *self._owners):
-            owner.close()
+        # The owners' connections end with this process: who waits for them waits for it.
 
     # ── processes ────────────────────────────────────────────────────────────────────────
 
@@ -219,14 +218,14 @@ class Host:
             processes.end(self._server, processes.SERVER_TIMEOUT)
 
 
-def main() -> int:
-    """Leave a host behind; the exit code."""
+def main() -> NoReturn:
+    """Leave a host behind."""
     folder = Path(sys.argv[1])
     try:
         settings = json.loads(sys.stdin.read())
     except ValueError:  # Whoever started this has gone.
         _abandon(folder)
-        return 1
+        sys.exit(1)
     if os.fork():
         os._exit(0)  # The host is nobody's child: no owner needs to wait for it.
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # The owner may have blocked some.
@@ -234,14 +233,15 @@ def main() -> int:
         signal.signal(signum, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _on_sigterm)
     processes.adopt_orphans()
+    host, code = Host(folder, settings), 0
     try:
-        Host(folder, settings).run(_say_ready)
+        host.run(_say_ready)
     except HostError as exc:
         print(exc, file=sys.stderr, flush=True)
         if not _write(str(exc).encode()):
             _abandon(folder)
-        return 1
-    return 0
+        code = 1
+    os._exit(code)  # The kernel closes the owners' connections, when nothing else is left.
 
 
 def _say_ready() -> None:
@@ -276,4 +276,4 @@ def _on_sigterm(_signum: int, _frame: object) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -118,6 +118,10 @@ class Prefetch:
     And never fewer than there may be children: who cannot see that tasks wait does not grow.
     Celery changes the same number for tasks with an ``eta`` and after a lost connection; so
     what is done here is to add and to take away.
+
+    Celery's counter belongs to the worker's main thread: its lock does nothing while the worker
+    consumes, and is held through a round trip to the broker before that. So any thread may say
+    that the size has changed, with the engine's lock held, and only the main one touches it.
     """
 
     def __init__(self, consumer: Any, size: int, limit: int) -> None:
@@ -125,6 +129,7 @@ class Prefetch:
         self._size = size
         self._limit = limit
         self._fixed = False  # a consumer keeps what it begins with
+        self._applied = self._wanted
         if consumer.initial_prefetch_count:  # 0: no limit at all
             consumer.initial_prefetch_count = self._wanted
 
@@ -133,17 +138,18 @@ class Prefetch:
         return max(self._limit, self._size * int(self._consumer.prefetch_multiplier))
 
     def follow(self, size: int) -> None:
-        """The pool has another size."""
-        before, self._size = self._wanted, size
-        self._change(before)
+        """The pool has another size. From any thread; waits for nothing."""
+        self._size = size
+        self._consumer.call_soon(self._apply)
 
     def set_limit(self, limit: int) -> None:
-        """The pool may have another size."""
-        before, self._limit = self._wanted, limit
-        self._change(before)
+        """The pool may have another size. From any thread; waits for nothing."""
+        self._limit = limit
+        self._consumer.call_soon(self._apply)
 
     def connected(self) -> None:
         """A new connection begins with what Celery takes for right."""
+        self._apply()  # What was asked for on the loop of the last connection is forgotten.
         consumer, qos = self._consumer, self._consumer.qos
         if not qos.value:
             return
@@ -161,11 +167,13 @@ class Prefetch:
         if qos.value < count:
             qos.increment_eventually(count - qos.value)
 
-    def _change(self, before: int) -> None:
-        consumer, difference = self._consumer, self._wanted - before
+    def _apply(self) -> None:
+        """Bring Celery's numbers in line, in the worker's main thread."""
+        consumer, wanted = self._consumer, self._wanted
+        difference, self._applied = wanted - self._applied, wanted
         if not consumer.initial_prefetch_count or not difference:
             return
-        consumer.initial_prefetch_count = self._wanted
+        consumer.initial_prefetch_count = wanted
         qos = consumer.qos
         if qos is None or self._fixed:
             return

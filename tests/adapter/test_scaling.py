@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,6 +30,16 @@ class Consumer:
         self.controller = SimpleNamespace()
         self.pool = SimpleNamespace(bounds=[], num_processes=2, open_tasks=5, scaling=None)
         self.pool.rescale = lambda *bounds: self.pool.bounds.append(bounds)
+        self._soon: list[Callable[[], None]] = []
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """From any thread."""
+        self._soon.append(callback)
+
+    def turn(self) -> None:
+        """The worker's main thread goes on."""
+        while self._soon:
+            self._soon.pop(0)()
 
     def connect(self) -> QoS:
         """What the step ``Tasks`` does with each connection."""
@@ -45,12 +57,16 @@ def test_as_many_as_children_and_never_fewer_than_there_may_be() -> None:
     prefetch.connected()
     assert qos.value == 8
     prefetch.follow(2)
+    consumer.turn()
     assert qos.value == 8
     prefetch.follow(6)
+    consumer.turn()
     assert qos.value == 24
     prefetch.follow(2)
+    consumer.turn()
     assert qos.value == 8
     prefetch.set_limit(12)
+    consumer.turn()
     assert (qos.value, consumer.initial_prefetch_count) == (12, 12)
 
 
@@ -61,8 +77,10 @@ def test_what_celery_adds_for_tasks_with_an_eta_stays() -> None:
     prefetch.connected()
     qos.increment_eventually(3)
     prefetch.follow(4)
+    consumer.turn()
     assert qos.value == 16 + 3
     prefetch.follow(2)
+    consumer.turn()
     qos.decrement_eventually(3)
     assert qos.value == 8
 
@@ -75,6 +93,7 @@ def test_after_a_lost_connection_enough_is_fetched_to_see_that_tasks_wait() -> N
     prefetch.connected()
     consumer.initial_prefetch_count = 1
     prefetch.follow(2)
+    consumer.turn()
     qos = consumer.connect()
     prefetch.connected()
     assert qos.value == 8
@@ -83,9 +102,30 @@ def test_after_a_lost_connection_enough_is_fetched_to_see_that_tasks_wait() -> N
 def test_between_two_connections_the_pool_may_change_its_size() -> None:
     consumer = Consumer()
     prefetch = Prefetch(consumer, 2, 4)
-    consumer.connection = None
+    consumer.connection, connection = None, consumer.connection
     prefetch.follow(4)
-    assert consumer.initial_prefetch_count == 16
+    consumer.connection = connection
+    qos = consumer.connect()
+    prefetch.connected()
+    assert (qos.value, consumer.initial_prefetch_count) == (16, 16)
+    consumer.turn()
+    assert (qos.value, consumer.initial_prefetch_count) == (16, 16)
+
+
+def test_who_says_that_the_size_has_changed_waits_for_nobody() -> None:
+    """The engine does, with its lock held; Celery's counter may be held through a round trip."""
+    consumer = Consumer()
+    autoscaler = PoolAutoscaler(consumer, 2, 8)
+    qos = consumer.connect()
+    autoscaler.prefetch.connected()
+    with qos._mutex:  # By this thread, while the engine's is at work.
+        engine = Thread(target=autoscaler.on_pool_event, args=(ScaledUp(8, 2, "6 waiting"),))
+        engine.start()
+        engine.join(10)
+        assert not engine.is_alive()
+        assert qos.value == 8, "only the main thread changes it"
+    consumer.turn()
+    assert qos.value == 32
 
 
 @pytest.mark.parametrize(
@@ -101,6 +141,7 @@ def test_a_consumer_that_keeps_what_it_begins_with_begins_with_the_most(
     prefetch.connected()
     assert qos.value == first
     prefetch.follow(4)
+    consumer.turn()
     assert qos.value == later
 
 
@@ -110,6 +151,7 @@ def test_no_limit_stays_no_limit() -> None:
     qos = consumer.connect()
     prefetch.connected()
     prefetch.follow(8)
+    consumer.turn()
     assert (qos.value, consumer.initial_prefetch_count) == (0, 0)
 
 
@@ -135,8 +177,10 @@ def test_fetching_follows_what_the_pool_does() -> None:
     qos = consumer.connect()
     autoscaler.prefetch.connected()
     autoscaler.on_pool_event(ScaledUp(8, 2, "6 waiting"))
+    consumer.turn()
     assert qos.value == 32
     autoscaler.on_pool_event(ScaledDown(2, 8, "calm"))
+    consumer.turn()
     assert qos.value == 8
 
 

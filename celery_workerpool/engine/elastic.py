@@ -32,6 +32,9 @@ class Elastic:
         self.last: tuple[Decision, float] | None = None
         #: How many times the pool has grown and shrunk.
         self.grown = self.shrunk = 0
+        #: What a dry run has advised last, from which size to which, and when it would have again.
+        self._advice: tuple[int, int] | None = None
+        self._advised = -inf
         self.next_look = inf
 
     @property
@@ -80,14 +83,23 @@ class Elastic:
                 logger.info("the pool would grow but cannot: %s", decision.reason)
             return
         if self.dry_run:
-            text = "dry run: the pool would have %s children instead of %s: %s"
-            logger.info(text, decision.target, decision.before, decision.reason)
+            self._advise(decision, now)
             return
         if decision.target > decision.before:
             self.grown += 1
         else:
             self.shrunk += 1
         self._crew.resize(decision.target, now, decision.reason)
+
+    def _advise(self, decision: Decision, now: float) -> None:
+        """Say what would be done; the same again only if nothing has asked for it for a while."""
+        rules = self.rules
+        pause = 2 * max(rules.up_cooldown, rules.down_cooldown) if rules else inf
+        again = self._advice == (decision.before, decision.target) and now < self._advised + pause
+        self._advice, self._advised = (decision.before, decision.target), now
+        if not again:
+            text = "dry run: the pool would have %s children instead of %s: %s"
+            logger.info(text, decision.target, decision.before, decision.reason)
 
     def _load(self, now: float) -> Load:
         idle_timeout = self.rules.idle_timeout if self.rules else inf

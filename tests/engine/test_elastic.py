@@ -59,15 +59,42 @@ def test_nobody_wakes_up_while_there_is_nothing_to_decide() -> None:
 
 
 def test_a_dry_run_only_says_what_would_be_done(caplog: pytest.LogCaptureFixture) -> None:
+    """Once, though the cooldown is over again and again."""
     with caplog.at_level("INFO"), World(children=2, scaling=RULES, dry_run=True) as world:
-        work(world, 5)
-        world.pass_time(31.5)
+        jobs = work(world, 5)
+        world.pass_time(100.0)
         assert world.engine.target == 2
         assert sizes(world) == []
-        assert caplog.text.count("dry run: the pool would have 5 children instead of 2") == 2
+        assert caplog.text.count("dry run: the pool would have 5 children instead of 2") == 1
         last, _ = world.engine.elastic.last or (None, 0.0)
         assert last is not None
         assert (last.before, last.target) == (2, 5)
+        more = work(world, 1)
+        world.pass_time(31.0)
+        assert caplog.text.count("dry run: the pool would have 6 children instead of 2") == 1
+
+        for job in [*jobs, *more]:
+            world.running(job).succeed()
+            world.turn()
+        world.pass_time(600.0)
+        work(world, 6)
+        world.pass_time(31.0)
+        assert caplog.text.count("would have 6 children instead of 2") == 2, "another occasion"
+
+
+def test_a_dry_run_with_other_bounds_is_not_said_every_second(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level("INFO"), World(children=4, scaling=RULES, dry_run=True) as world:
+        with world.engine:
+            world.engine.elastic.set_bounds(1, 3, world.clock.now)
+        world.pass_time(300.0)
+        assert world.engine.target == 4
+        assert caplog.text.count("dry run") == 1
+        with world.engine:
+            world.engine.elastic.set_bounds(1, 2, world.clock.now)
+        world.pass_time(300.0)
+        assert caplog.text.count("dry run") == 2
 
 
 def test_a_full_machine_holds_the_pool_back_and_is_said_once(

@@ -87,10 +87,11 @@ class Quarantine:
             return None
         logger.error("Task %s[%s] %s and goes to quarantine", request.name, task_id, verdict.reason)
         self._keep(request, verdict.crashes, str(loss))
-        return PoisonTaskError(
+        text = (
             f"{request.name}[{task_id}] {verdict.reason} and is not run again "
             f"(workerpool_max_crashes_per_task = {self._count.limit}). At last: {loss}"
         )
+        return PoisonTaskError(f"{text}\n{loss.evidence}" if loss.evidence else text)
 
     def listing(self) -> list[dict[str, object]]:
         """Plain data, the oldest first."""

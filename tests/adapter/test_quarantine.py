@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ from celery_workerpool.adapter import quarantine as module
 from celery_workerpool.adapter.quarantine import Quarantine
 from celery_workerpool.errors import PoisonTaskError
 from celery_workerpool.events import PoolEvent, TaskQuarantined
-from celery_workerpool.types import Loss, LossCause
+from celery_workerpool.types import Evidence, Loss, LossCause
 
 CRASH = Loss(LossCause.EXITED, 7, -11, "signal 11 (SIGSEGV)")
 
@@ -70,6 +71,18 @@ def test_the_third_crash_is_the_last() -> None:
     assert events == [TaskQuarantined("t-1", "shop.crash", 3, str(CRASH))]
     (listed,) = quarantine.listing()
     assert (listed["id"], listed["crashes"], listed["args"]) == ("t-1", 3, "(1,)")
+
+
+def test_the_error_says_all_that_is_known_of_the_last_crash() -> None:
+    quarantine, _ = make(limit=1)
+    evidence = Evidence(memory=((1.0, 2**20), (0.5, 3 * 2**20)), peak=2**22, stack="in crash()")
+    error = quarantine.judge(request(), replace(CRASH, evidence=evidence))
+    _, *lines = str(error).splitlines()
+    assert lines == [
+        "Memory in MiB: 1.0 (-1.0 s), 3.0 (-0.5 s); peak 4.0 MiB.",
+        "Last stack:",
+        "in crash()",
+    ]
 
 
 def test_workers_with_one_result_backend_count_together() -> None:

@@ -195,23 +195,43 @@ class TaskHandle(Job):
 
     def lost(self, loss: Loss) -> None:
         self._ended(Outcome.REVOKED if loss.cause is LossCause.TERMINATED else Outcome.LOST)
+        known = self._but_for_a_shutdown(loss)
+        if known is None:
+            return
+        request = self._request
+        question = self._quarantine.question(request, known) if request is not None else None
+        if question is None:
+            self._judged(known, None)
+        else:
+            self._engine.ask(question, partial(self._lost_and_counted, known))
+
+    def _lost_and_counted(self, loss: Loss, crashes: int | None) -> None:
+        known = self._but_for_a_shutdown(loss)  # One that has come meanwhile.
+        if known is not None:
+            self._judged(known, crashes)
+
+    def _but_for_a_shutdown(self, loss: Loss) -> Loss | None:
+        """What the task is to be told of its end; None: nothing, as it goes back to the broker."""
         request = self._request
         cold = worker_state.should_terminate not in (None, False)
-        if request is not None and (cold or loss.cause is LossCause.DEADLINE):
-            # Nobody waits for it. What is acknowledged late goes back to the broker; what was
-            # acknowledged early will not run again, so it must not be left without an end.
-            if request._already_revoked:
-                return  # It has its end.
-            if request.task.acks_late:
-                if not cold:
-                    request._announce_cancelled(emit_retry=False)  # As a cold shutdown has done.
-                self._shutdown.given_back()
-                return
-            self._shutdown.ended(str(self))
-            request._already_cancelled = False
-            if cold:
-                loss = replace(loss, cause=LossCause.SHUTDOWN)
-        poison = self._quarantine.judge(request, loss) if request is not None else None
+        if request is None or not (cold or loss.cause is LossCause.DEADLINE):
+            return loss
+        # Nobody waits for it. What is acknowledged late goes back to the broker; what was
+        # acknowledged early will not run again, so it must not be left without an end.
+        if request._already_revoked:
+            return None  # It has its end.
+        if request.task.acks_late:
+            if not cold:
+                request._announce_cancelled(emit_retry=False)  # As a cold shutdown has done.
+            self._shutdown.given_back()
+            return None
+        self._shutdown.ended(str(self))
+        request._already_cancelled = False
+        return replace(loss, cause=LossCause.SHUTDOWN) if cold else loss
+
+    def _judged(self, loss: Loss, crashes: int | None) -> None:
+        request = self._request
+        poison = None if request is None else self._quarantine.judge(request, loss, crashes)
         if poison is not None:
             self._call_back("error_callback", error_info(poison))
         else:

@@ -284,7 +284,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         return {"children": self.num_processes, "at_once": at_once}
 
     def maintain_pool(self, *_: object, **__: object) -> None:
-        self._running.maintain()
+        self._running.resize(self._running.target)
 
     @property
     def num_processes(self) -> int:

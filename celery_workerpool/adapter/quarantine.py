@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ..errors import PoisonTaskError
@@ -73,16 +74,26 @@ class Quarantine:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def judge(self, request: Any, loss: Loss) -> PoisonTaskError | None:
-        """A child is gone with the task of this request: the error it fails with, if poison."""
-        if self._count.limit is None or loss.cause in INNOCENT or _server_lost(loss):
+    def question(self, request: Any, loss: Loss) -> Callable[[], int | None] | None:
+        """What is to be asked, in whichever thread, before :meth:`judge`; None: nothing.
+
+        It asks the result backend, and may take as long as that does.
+        """
+        if not self._counts(loss) or not hasattr(self._app.backend, "incr"):
+            return None
+        return partial(self._add_stored, str(request.id))
+
+    def judge(self, request: Any, loss: Loss, stored: int | None) -> PoisonTaskError | None:
+        """A child is gone with the task of this request: the error it fails with, if poison.
+
+        Arguments:
+            stored: the answer to :meth:`question`; None where there is none.
+        """
+        if not self._counts(loss):
             return None
         task_id = str(request.id)
-        verdict = self._count.crashed(
-            task_id,
-            stored=self._add_stored(task_id),
-            redeliveries=_redeliveries(request.message),
-        )
+        redeliveries = _redeliveries(request.message)
+        verdict = self._count.crashed(task_id, stored=stored, redeliveries=redeliveries)
         if not verdict.poisoned:
             return None
         logger.error("Task %s[%s] %s and goes to quarantine", request.name, task_id, verdict.reason)
@@ -162,10 +173,13 @@ class Quarantine:
                 **properties,
             )
 
+    def _counts(self, loss: Loss) -> bool:
+        """Whether it is a crash that counts."""
+        counted = self._count.limit is not None
+        return counted and loss.cause not in INNOCENT and not _server_lost(loss)
+
     def _add_stored(self, task_id: str) -> int | None:
         backend = self._app.backend
-        if not hasattr(backend, "incr"):
-            return None
         try:
             key = backend.get_key_for_task(task_id, ".crashes")
             count = int(backend.incr(key))

@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from math import inf
+from typing import Any
 
 from ..errors import ForkServerLost
 from ..process.channel import ChannelClosed
@@ -39,6 +40,7 @@ from .jobs import Job, JobState, tell
 from .losses import LossReporter, describe_exit
 from .memory import MemoryWatch
 from .options import EngineOptions
+from .questions import Questions
 from .roles import Source, Watch
 from .worker import EXITED, Worker
 
@@ -72,13 +74,10 @@ class Engine:
         self._dispatcher = Dispatcher(options.aging, self._crew, self._memory)
         self.backlog = Backlog(self, self._dispatcher)
         self.elastic = Elastic(options.scaling, self._crew, self._dispatcher)
+        self._questions = Questions()
         #: What looks at the pool from time to time, each at a time of its own.
-        self._watches: Sequence[Watch] = (
-            self._memory,
-            self.health,
-            self._crew.renewal,
-            self.elastic,
-        )
+        renewal, elastic, questions = self._crew.renewal, self.elastic, self._questions
+        self._watches: Sequence[Watch] = (self._memory, self.health, renewal, elastic, questions)
         self._lock = threading.RLock()
         self._depth = 0
         self._armed = inf  # when the driver will wake us
@@ -150,9 +149,10 @@ class Engine:
         with self:
             return self._crew.restart(reason, self._clock())
 
-    def maintain(self) -> None:
-        """Bring the number of children in line, should it not be."""
-        self.resize(self.target)
+    def ask(self, question: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Ask somebody who may be slow, in another thread; see :meth:`Questions.ask`."""
+        with self:
+            self._questions.ask(question, then, self._clock())
 
     def flush(self) -> list[Job]:
         """Drop what waits, untold; what runs goes on."""
@@ -210,7 +210,7 @@ class Engine:
         self.close()
         driver = PollDriver()
         self.attach(driver)
-        while self.running and (left := until - self._clock()) > 0:
+        while (self.running or self._questions) and (left := until - self._clock()) > 0:
             driver.run_once(min(0.5, left))
             between()
         return driver
@@ -238,6 +238,7 @@ class Engine:
             for worker in list(self._crew.workers.values()):
                 self._take_last_words(worker, now)
                 self._lose(worker, None, "killed by a cold shutdown", now)
+            self._questions.settle()
         self._finish(driver)
 
     def kill_running(self, cause: LossCause, *, only_terminated: bool = False) -> None:

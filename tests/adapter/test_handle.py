@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from dataclasses import astuple, replace
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,11 +15,14 @@ from celery.worker import state as worker_state
 from celery.worker.request import Request
 
 from celery_workerpool.adapter.handle import TaskHandle, bare_call, seconds
+from celery_workerpool.adapter.quarantine import Quarantine
 from celery_workerpool.adapter.shutdown import HardShutdown
-from celery_workerpool.errors import InvalidTaskError
+from celery_workerpool.errors import InvalidTaskError, PoisonTaskError
+from celery_workerpool.events import PoolEvent
 from celery_workerpool.gate.records import EndKind
 from celery_workerpool.metrics import Ledger
 from celery_workerpool.types import Limits, Loss, LossCause, RemoteFailure
+from tests.support.waiting import wait_until
 from tests.support.world import World
 
 LOSS = Loss(LossCause.EXITED, 7, -11, "signal 11 (SIGSEGV)")
@@ -48,7 +52,10 @@ class Callbacks:
 class NoQuarantine:
     """No task is poison."""
 
-    def judge(self, request: Any, loss: Loss) -> None:
+    def question(self, request: Any, loss: Loss) -> None:
+        return None
+
+    def judge(self, request: Any, loss: Loss, stored: int | None) -> None:
         return None
 
 
@@ -121,7 +128,7 @@ def make_handle(
         default or Limits(),
         ledger or Ledger(),
         cold or HardShutdown(),
-        quarantine or NoQuarantine(),
+        NoQuarantine() if quarantine is None else quarantine,
         gate or OpenGate(),
     )
 
@@ -296,6 +303,46 @@ def test_a_refused_task_is_acknowledged_after_its_error_is_stored() -> None:
     for_request(request).refused(InvalidTaskError("timelimit", "soon", "seconds"))
     assert request.acknowledged_ == 1
     assert "timelimit = 'soon'" in str(request.errors[0].exception)
+
+
+class SlowBackend:
+    """A result backend that can count, and takes its time."""
+
+    def __init__(self) -> None:
+        self.may_answer = Event()
+
+    def get_key_for_task(self, task_id: str, key: str) -> str:
+        return task_id + key
+
+    def incr(self, key: str) -> int:
+        assert self.may_answer.wait(60)
+        return 3
+
+    def expire(self, key: str, seconds: int) -> None:
+        """Never in a test."""
+
+
+@pytest.mark.parametrize("cold", [False, True], ids=["answered", "cold shutdown"])
+def test_a_crash_is_counted_by_a_slow_backend_while_the_pool_goes_on(
+    cold: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, events = SlowBackend(), list[PoolEvent]()
+    quarantine = Quarantine(SimpleNamespace(backend=backend), 3, events.append)
+    request = FakeRequest(name="shop.add", message=SimpleNamespace(headers={}, body=b""))
+    with World(children=1) as world:
+        for_request(request, engine=world.engine, quarantine=quarantine).lost(LOSS)
+        job = world.submit()
+        world.turn()
+        world.running(job).succeed()
+        world.turn()
+        assert (job.outcome, request.errors, events) == ("succeeded", [], [])
+        if cold:
+            monkeypatch.setattr(worker_state, "should_terminate", True)
+            world.engine.kill()
+        backend.may_answer.set()
+        wait_until(lambda: world.pass_time(0.1) or request.errors, "the task has its end")
+        (told,) = request.errors
+        assert type(told.exception) is (WorkerLostError if cold else PoisonTaskError)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,12 @@ def make(backend: Any = None, limit: int | None = 3) -> tuple[Quarantine, list[P
     return Quarantine(app, limit, events.append), events
 
 
+def judge(quarantine: Quarantine, request: Any, loss: Loss) -> PoisonTaskError | None:
+    """Ask what there is to ask, and judge."""
+    question = quarantine.question(request, loss)
+    return quarantine.judge(request, loss, question() if question is not None else None)
+
+
 def request(task_id: str = "t-1", body: bytes = b"[]", **headers: Any) -> Any:
     message = SimpleNamespace(body=body, headers={"argsrepr": "(1,)", **headers})
     return SimpleNamespace(id=task_id, name="shop.crash", message=message)
@@ -61,10 +67,10 @@ def request(task_id: str = "t-1", body: bytes = b"[]", **headers: Any) -> Any:
 
 def test_the_third_crash_is_the_last() -> None:
     quarantine, events = make()
-    assert quarantine.judge(request(), CRASH) is None
-    assert quarantine.judge(request(), CRASH) is None
+    assert judge(quarantine, request(), CRASH) is None
+    assert judge(quarantine, request(), CRASH) is None
     assert events == []
-    error = quarantine.judge(request(), CRASH)
+    error = judge(quarantine, request(), CRASH)
     assert isinstance(error, PoisonTaskError)
     assert "shop.crash[t-1] killed its child 3 times and is not run again" in str(error)
     assert str(CRASH) in str(error)
@@ -76,7 +82,7 @@ def test_the_third_crash_is_the_last() -> None:
 def test_the_error_says_all_that_is_known_of_the_last_crash() -> None:
     quarantine, _ = make(limit=1)
     evidence = Evidence(memory=((1.0, 2**20), (0.5, 3 * 2**20)), peak=2**22, stack="in crash()")
-    error = quarantine.judge(request(), replace(CRASH, evidence=evidence))
+    error = judge(quarantine, request(), replace(CRASH, evidence=evidence))
     _, *lines = str(error).splitlines()
     assert lines == [
         "Memory in MiB: 1.0 (-1.0 s), 3.0 (-0.5 s); peak 4.0 MiB.",
@@ -89,40 +95,40 @@ def test_workers_with_one_result_backend_count_together() -> None:
     backend = Counting()
     for _ in range(2):
         quarantine, _events = make(backend)  # A worker that starts anew.
-        assert quarantine.judge(request(), CRASH) is None
+        assert judge(quarantine, request(), CRASH) is None
     quarantine, _events = make(backend)
-    assert isinstance(quarantine.judge(request(), CRASH), PoisonTaskError)
+    assert isinstance(judge(quarantine, request(), CRASH), PoisonTaskError)
     assert backend.expiry == {"t-1.crashes": module.REMEMBERED}
 
 
 @pytest.mark.parametrize("backend", [SimpleNamespace(), CannotCount()])
 def test_without_a_backend_that_counts_the_broker_does(backend: Any) -> None:
     quarantine, _ = make(backend)
-    assert quarantine.judge(request("a", **{"x-delivery-count": 1}), CRASH) is None
-    error = quarantine.judge(request("b", **{"x-delivery-count": 2}), CRASH)
+    assert judge(quarantine, request("a", **{"x-delivery-count": 1}), CRASH) is None
+    error = judge(quarantine, request("b", **{"x-delivery-count": 2}), CRASH)
     assert isinstance(error, PoisonTaskError)
 
 
 def test_a_backend_that_is_down_leaves_the_workers_own_count() -> None:
     quarantine, _ = make(Broken())
-    assert [quarantine.judge(request(), CRASH) is None for _ in range(3)] == [True, True, False]
+    assert [judge(quarantine, request(), CRASH) is None for _ in range(3)] == [True, True, False]
 
 
 @pytest.mark.parametrize("cause", ["TERMINATED", "TIME_LIMIT", "SHUTDOWN", "UNWANTED"])
 def test_what_somebody_else_ended_is_no_crash(cause: str) -> None:
     quarantine, _ = make(limit=1)
-    assert quarantine.judge(request(), Loss(LossCause[cause], 7, -9, "signal 9")) is None
+    assert judge(quarantine, request(), Loss(LossCause[cause], 7, -9, "signal 9")) is None
 
 
 def test_a_dead_fork_server_is_not_the_tasks_doing() -> None:
     quarantine, _ = make(limit=1)
-    assert quarantine.judge(request(), Loss(LossCause.EXITED, 7, None, "unknown")) is None
+    assert judge(quarantine, request(), Loss(LossCause.EXITED, 7, None, "unknown")) is None
 
 
 def test_without_a_limit_nothing_is_counted() -> None:
     backend = Counting()
     quarantine, _ = make(backend, limit=None)
-    assert quarantine.judge(request(), CRASH) is None
+    assert judge(quarantine, request(), CRASH) is None
     assert backend.counts == {}
 
 
@@ -130,9 +136,9 @@ def test_a_full_quarantine_drops_the_oldest(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(module, "KEPT", 2)
     quarantine, _ = make(limit=1)
     for task_id in "abc":
-        quarantine.judge(request(task_id), CRASH)
+        judge(quarantine, request(task_id), CRASH)
     assert [task["id"] for task in quarantine.listing()] == ["b", "c"]
     monkeypatch.setattr(module, "KEPT_BYTES", 10)
-    quarantine.judge(request("d", b"x" * 100), CRASH)
+    judge(quarantine, request("d", b"x" * 100), CRASH)
     assert [task["id"] for task in quarantine.listing()] == ["d"], "one is kept whatever its size"
     assert quarantine.total == 4

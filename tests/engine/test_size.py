@@ -80,7 +80,7 @@ def test_a_child_that_does_not_leave_is_killed() -> None:
 def test_maintenance_changes_nothing_where_all_is_well() -> None:
     with World(children=2) as world:
         before = world.children
-        world.engine.maintain()
+        world.engine.resize(world.engine.target)
         world.turn()
         assert world.children == before
 

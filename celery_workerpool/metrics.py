@@ -3,6 +3,7 @@
 A worker keeps one :class:`Ledger`. Its :meth:`~Ledger.snapshot` is plain data, and snapshots of
 many workers merge into one without loss, percentiles too. Recording costs about a microsecond
 per figure.
+The form of a snapshot is in ``docs/operating.md``, as ``metrics --json`` shows it.
 """
 
 from __future__ import annotations
@@ -47,8 +48,11 @@ class Histogram:
         self.total = total  # seconds, of all durations
 
     def add(self, seconds: float) -> None:
+        self.count(bucket_of(seconds), seconds)
+
+    def count(self, bucket: int, seconds: float) -> None:
+        """Add a duration whose bucket is known: the logarithm is most of the cost."""
         self.total += seconds
-        bucket = math.floor(math.log2(seconds) * RESOLUTION) if seconds > SHORTEST else _FIRST
         self._counts[bucket] += 1
 
     def __len__(self) -> int:
@@ -84,15 +88,23 @@ class Histogram:
 _FIRST = math.floor(math.log2(SHORTEST) * RESOLUTION)
 
 
+def bucket_of(seconds: float) -> int:
+    """The one that a duration counts in: from ``2 ** (bucket / RESOLUTION)`` seconds on."""
+    return math.floor(math.log2(seconds) * RESOLUTION) if seconds > SHORTEST else _FIRST
+
+
 @dataclass(slots=True)
 class TaskFigures:
     """The figures of all tasks of one name."""
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
+    #: Seconds from the arrival in the pool to the hand-over to a child.
+    waited: Histogram = field(default_factory=Histogram)
     ran: Histogram = field(default_factory=Histogram)  # seconds, whatever the outcome
 
     def merge(self, other: TaskFigures) -> None:
         self.outcomes.update(other.outcomes)
+        self.waited.merge(other.waited)
         self.ran.merge(other.ran)
 
 
@@ -101,31 +113,32 @@ class Ledger:
 
     def __init__(self) -> None:
         self.tasks: dict[str, TaskFigures] = {}
-        #: Seconds from the arrival in the pool to the hand-over to a child, by priority.
+        #: The same seconds by priority.
         self.waited: dict[TaskPriority, Histogram] = {level: Histogram() for level in TaskPriority}
+        self.ran: dict[TaskPriority, Histogram] = {level: Histogram() for level in TaskPriority}
         #: Tasks that ended per second, over the last minute; of merged figures only, a live
         #: ledger tells it in its snapshot.
         self.throughput = 0.0
         self._recent: deque[list[int]] = deque()  # [second, tasks that ended in it]
         self._began: float | None = None
 
-    def started(self, level: float, waited: float) -> None:
+    def started(self, name: str, level: float, waited: float) -> None:
         """A task was handed to a child.
 
         Arguments:
             level: as the scheduler has it; fractions count for the nearest priority.
         """
-        nearest = min(max(math.floor(level + 0.5), TaskPriority.CRITICAL), TaskPriority.LOW)
-        self.waited[TaskPriority(nearest)].add(waited)
+        bucket = bucket_of(waited)
+        self.waited[nearest(level)].count(bucket, waited)
+        self._figures(name).waited.count(bucket, waited)
 
-    def ended(self, name: str, outcome: Outcome, ran: float, now: float) -> None:
+    def ended(self, name: str, level: float, outcome: Outcome, ran: float, now: float) -> None:
         """A task that was handed over ended after ``ran`` seconds."""
-        figures = self.tasks.get(name)
-        if figures is None:
-            name = name if len(self.tasks) < MAX_NAMES else OTHERS
-            figures = self.tasks.setdefault(name, TaskFigures())
+        bucket = bucket_of(ran)
+        self.ran[nearest(level)].count(bucket, ran)
+        figures = self._figures(name)
         figures.outcomes[outcome] += 1
-        figures.ran.add(ran)
+        figures.ran.count(bucket, ran)
         second = int(now)
         if self._recent and self._recent[-1][0] == second:
             self._recent[-1][1] += 1
@@ -144,9 +157,11 @@ class Ledger:
         return {
             "throughput": sum(count for _, count in self._recent) / span,
             "waited": {level.name: self.waited[level].to_plain() for level in TaskPriority},
+            "ran": {level.name: self.ran[level].to_plain() for level in TaskPriority},
             "tasks": {
                 name: {
                     "outcomes": {outcome.value: n for outcome, n in figures.outcomes.items()},
+                    "waited": figures.waited.to_plain(),
                     "ran": figures.ran.to_plain(),
                 }
                 for name, figures in self.tasks.items()
@@ -159,16 +174,34 @@ class Ledger:
         total = cls()
         for snapshot in snapshots:
             total.throughput += snapshot["throughput"]
-            for level, plain in snapshot["waited"].items():
-                total.waited[TaskPriority[level]].merge(Histogram.from_plain(plain))
+            for level in TaskPriority:
+                total.waited[level].merge(Histogram.from_plain(snapshot["waited"][level.name]))
+                total.ran[level].merge(Histogram.from_plain(snapshot["ran"][level.name]))
             for name, figures in snapshot["tasks"].items():
                 outcomes = {Outcome(key): count for key, count in figures["outcomes"].items()}
-                ran = Histogram.from_plain(figures["ran"])
+                waited, ran = (Histogram.from_plain(figures[key]) for key in ("waited", "ran"))
                 total.tasks.setdefault(name, TaskFigures()).merge(
-                    TaskFigures(Counter(outcomes), ran)
+                    TaskFigures(Counter(outcomes), waited, ran)
                 )
         return total
+
+    def _figures(self, name: str) -> TaskFigures:
+        figures = self.tasks.get(name)
+        if figures is None:
+            name = name if len(self.tasks) < MAX_NAMES else OTHERS
+            figures = self.tasks.setdefault(name, TaskFigures())
+        return figures
 
     def _forget(self, now: float) -> None:
         while self._recent and self._recent[0][0] <= now - WINDOW:
             self._recent.popleft()
+
+
+def nearest(level: float) -> TaskPriority:
+    """The priority that a task of this level counts for."""
+    index = math.floor(level + 0.5)
+    return _PRIORITIES[0 if index < 0 else min(index, _LAST)]
+
+
+_PRIORITIES = tuple(TaskPriority)
+_LAST = len(_PRIORITIES) - 1

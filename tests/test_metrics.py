@@ -15,6 +15,11 @@ from celery_workerpool.types import TaskPriority
 durations = st.lists(st.floats(1e-5, 1e5), min_size=1, max_size=200)
 
 
+def counts(histogram: Histogram) -> object:
+    # The order of an addition shows in the last bit of the total.
+    return histogram.to_plain()["counts"]
+
+
 def histogram(values: list[float]) -> Histogram:
     made = Histogram()
     for value in values:
@@ -61,9 +66,12 @@ def test_what_is_too_short_to_measure_counts_as_a_microsecond(seconds: float) ->
 )
 def test_a_fraction_of_a_level_counts_for_the_nearest_priority(level: float, priority: str) -> None:
     ledger = Ledger()
-    ledger.started(level, 0.25)
-    counts = {at.name: len(waited) for at, waited in ledger.waited.items() if len(waited)}
-    assert counts == {priority: 1}
+    ledger.started("task", level, 0.25)
+    ledger.ended("task", level, Outcome.COMPLETED, 0.5, 1.0)
+    for histograms in (ledger.waited, ledger.ran):
+        assert {at.name: len(times) for at, times in histograms.items() if len(times)} == {
+            priority: 1
+        }
 
 
 def test_throughput_is_that_of_the_last_minute() -> None:
@@ -71,7 +79,7 @@ def test_throughput_is_that_of_the_last_minute() -> None:
     ledger.begin(100.0)
     for second in range(100, 220):
         for _ in range(3):
-            ledger.ended("task", Outcome.COMPLETED, 0.1, second + 0.5)
+            ledger.ended("task", 2.0, Outcome.COMPLETED, 0.1, second + 0.5)
     assert ledger.snapshot(219.9)["throughput"] == pytest.approx(3.0)
     assert ledger.snapshot(249.9)["throughput"] == pytest.approx(1.5)
     assert ledger.snapshot(400.0)["throughput"] == 0.0
@@ -81,7 +89,7 @@ def test_throughput_of_a_young_worker_counts_its_own_time() -> None:
     ledger = Ledger()
     ledger.begin(100.0)
     for _ in range(50):
-        ledger.ended("task", Outcome.COMPLETED, 0.1, 105.0)
+        ledger.ended("task", 2.0, Outcome.COMPLETED, 0.1, 105.0)
     assert ledger.snapshot(110.0)["throughput"] == pytest.approx(5.0)
 
 
@@ -90,21 +98,38 @@ def test_snapshots_of_two_workers_merge_into_one(ended: list[tuple[str, Outcome,
     whole, halves = Ledger(), (Ledger(), Ledger())
     for number, (name, outcome, ran) in enumerate(ended):
         for ledger in (whole, halves[number % 2]):
-            ledger.started(number % 4, ran / 2)
-            ledger.ended(name, outcome, ran, 50.0)
+            ledger.started(name, number % 4, ran / 2)
+            ledger.ended(name, number % 4, outcome, ran, 50.0)
     wire = [json.loads(json.dumps(half.snapshot(51.0))) for half in halves]
     merged, single = Ledger.merged(wire), Ledger.merged([whole.snapshot(51.0)])
     assert merged.throughput == pytest.approx(single.throughput)
-    assert {n: f.outcomes for n, f in merged.tasks.items()} == {
-        n: f.outcomes for n, f in single.tasks.items()
-    }
+    assert merged.tasks.keys() == single.tasks.keys() == {name for name, _, _ in ended}
+    for name, figures in merged.tasks.items():
+        assert figures.outcomes == single.tasks[name].outcomes
+        assert counts(figures.waited) == counts(single.tasks[name].waited)
+        assert counts(figures.ran) == counts(single.tasks[name].ran)
     for level in TaskPriority:
-        assert merged.waited[level].to_plain() == single.waited[level].to_plain()
+        assert counts(merged.waited[level]) == counts(single.waited[level])
+        assert counts(merged.ran[level]) == counts(single.ran[level])
+
+
+def test_times_are_told_by_name_and_by_priority() -> None:
+    """Each duration counts in both, so both have the same sum."""
+    ledger = Ledger()
+    for name, level, waited, ran in (("a", 0, 1.0, 8.0), ("a", 3, 2.0, 8.0), ("b", 3, 4.0, 16.0)):
+        ledger.started(name, level, waited)
+        ledger.ended(name, level, Outcome.COMPLETED, ran, 50.0)
+    assert {name: (f.waited.total, f.ran.total) for name, f in ledger.tasks.items()} == {
+        "a": (3.0, 16.0),
+        "b": (4.0, 16.0),
+    }
+    by_priority = [(ledger.waited[at].total, ledger.ran[at].total) for at in TaskPriority]
+    assert by_priority == [(1.0, 8.0), (0.0, 0.0), (0.0, 0.0), (6.0, 24.0)]
 
 
 def test_names_without_end_do_not_fill_the_memory() -> None:
     ledger = Ledger()
     for number in range(MAX_NAMES + 10):
-        ledger.ended(f"task-{number}", Outcome.FAILED, 0.1, 1.0)
+        ledger.ended(f"task-{number}", 2.0, Outcome.FAILED, 0.1, 1.0)
     assert len(ledger.tasks) == MAX_NAMES + 1
     assert ledger.tasks[OTHERS].outcomes == {Outcome.FAILED: 10}

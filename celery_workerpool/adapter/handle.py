@@ -160,7 +160,8 @@ class TaskHandle(Job):
 
     def started(self, pid: int, now: float) -> None:
         self._started_at = now
-        self._ledger.started(self.level, now - self.enqueued_at)
+        if self._target in _TRACERS:
+            self._ledger.started(self._shown_name, self.level, now - self.enqueued_at)
         self._call_back("accept_callback", pid, now)
 
     def progressed(self, percent: float, message: str) -> None:
@@ -254,7 +255,8 @@ class TaskHandle(Job):
         self.has_failed = outcome is Outcome.FAILED
         if self._target in _TRACERS:
             now = time.monotonic()
-            self._ledger.ended(self._shown_name, outcome, now - self._started_at, now)
+            ran = now - self._started_at
+            self._ledger.ended(self._shown_name, self.level, outcome, ran, now)
 
     def _tell_gate(self, kind: EndKind, error: str = "") -> None:
         """The child has stored the result. Of other ends Celery's signals tell the gate."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ..metrics import Histogram, Ledger, Outcome
+from ..types import TaskPriority
 from .asking import Replies, question, title
 from .text import span, table
 
 PERCENTILES = (0.5, 0.95, 0.99)
-WAITED = ("WAITED", "TASKS", "P50", "P95", "P99")
-RAN = ("TASK", *(outcome.name.replace("_", " ") for outcome in Outcome), "RAN P50", "P95", "P99")
+TIMES = ("TASKS", "WAITED P50", "P95", "P99", "RAN P50", "P95", "P99")
+ENDS = tuple(outcome.name.replace("_", " ") for outcome in Outcome)
 
 
 @question("metrics", "Show how tasks ended, how long they waited and ran.", "workerpool_metrics")
@@ -22,30 +25,38 @@ def metrics(replies: Replies) -> str:
         for name in sorted(replies)
     ]
     total = Ledger.merged(useful.values())
-    if any(map(len, total.waited.values())):
-        lines += ["", *_waited(total), "", *_ran(total)]
+    if total.tasks:
+        lines += ["", *_by_priority(total), "", *_by_task(total), "", *_outcomes(total)]
     return "\n".join(lines)
 
 
-def _waited(total: Ledger) -> list[str]:
+def _by_priority(total: Ledger) -> Iterator[str]:
     rows = [
-        (level.name, f"{len(waited):,}", *_percentiles(waited))
-        for level, waited in total.waited.items()
-        if len(waited)
+        (level.name, *_times(total.waited[level], total.ran[level]))
+        for level in TaskPriority
+        if len(total.waited[level])
     ]
-    return list(table(WAITED, rows, numbers=range(1, 5)))
+    return table(("PRIORITY", *TIMES), rows, numbers=range(1, 8))
 
 
-def _ran(total: Ledger) -> list[str]:
+def _by_task(total: Ledger) -> Iterator[str]:
     rows = [
-        (
-            name,
-            *(f"{figures.outcomes[outcome]:,}" for outcome in Outcome),
-            *_percentiles(figures.ran),
-        )
+        (name, *_times(figures.waited, figures.ran))
         for name, figures in sorted(total.tasks.items())
     ]
-    return list(table(RAN, rows, numbers=range(1, len(RAN))))
+    return table(("TASK", *TIMES), rows, numbers=range(1, 8))
+
+
+def _outcomes(total: Ledger) -> Iterator[str]:
+    rows = [
+        (name, *(f"{figures.outcomes[outcome]:,}" for outcome in Outcome))
+        for name, figures in sorted(total.tasks.items())
+    ]
+    return table(("TASK", *ENDS), rows, numbers=range(1, len(ENDS) + 1))
+
+
+def _times(waited: Histogram, ran: Histogram) -> list[str]:
+    return [f"{len(waited):,}", *_percentiles(waited), *_percentiles(ran)]
 
 
 def _percentiles(histogram: Histogram) -> list[str]:

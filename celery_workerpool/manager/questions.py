@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..metrics import Ledger, Outcome
+from ..metrics import Histogram, Ledger, Outcome
 from ..types import TaskPriority
 
 
@@ -37,7 +37,9 @@ class Metrics:
     cpu_utilization: float  # of the machines, since somebody asked before
     memory_utilization: float  # of the machines' memory, by children
     queue_time: Mapping[str, Percentiles]  # by priority
+    queue_time_by_type: Mapping[str, Percentiles]  # as duration
     duration: Mapping[str, Percentiles]  # by task type; of plain tasks by name
+    duration_by_priority: Mapping[str, Percentiles]
     #: By which a worker's main process was late, at most, in the last minute.
     loop_lag: float = 0.0
     #: Tasks that wait for others, for how many seconds one of them has, and tasks that the workers
@@ -118,13 +120,11 @@ def add_up(replies: Mapping[str, Any], missing: tuple[str, ...] = ()) -> Metrics
         throughput=total.throughput,
         cpu_utilization=cpu / len(machines) if machines else 0.0,
         memory_utilization=sum(child["rss"] or 0 for child in children) / memory if memory else 0.0,
-        queue_time={
-            level.name: _percentiles(total.waited[level])
-            for level in TaskPriority
-            if len(total.waited[level])
-        },
+        queue_time=_all_percentiles({p.name: total.waited[p] for p in TaskPriority}),
+        queue_time_by_type=_all_percentiles({n: tasks.waited for n, tasks in total.tasks.items()}),
+        duration=_all_percentiles({name: tasks.ran for name, tasks in total.tasks.items()}),
+        duration_by_priority=_all_percentiles({p.name: total.ran[p] for p in TaskPriority}),
         loop_lag=max((reply["status"]["loop_lag"] for reply in replies.values()), default=0.0),
-        duration={name: _percentiles(figures.ran) for name, figures in total.tasks.items()},
         **_scalings([reply["status"].get("scaling") for reply in replies.values()]),
         **_waiting_for_others([reply["gate"] for reply in replies.values()]),
         missing=missing,
@@ -190,10 +190,15 @@ def health(replies: Mapping[str, Any], missing: tuple[str, ...]) -> dict[str, No
     return dict(sorted(reports.items()))
 
 
-def _percentiles(histogram: Any) -> Percentiles:
-    return Percentiles(*(histogram.quantile(fraction) for fraction in (0.5, 0.95, 0.99)))
+def _all_percentiles(histograms: Mapping[str, Histogram]) -> dict[str, Percentiles]:
+    """Of those that hold anything."""
+    return {
+        name: Percentiles(*(histogram.quantile(fraction) for fraction in (0.5, 0.95, 0.99)))
+        for name, histogram in histograms.items()
+        if len(histogram)
+    }
 
 
-def _mean(histograms: list[Any]) -> float:
+def _mean(histograms: list[Histogram]) -> float:
     count = sum(map(len, histograms))
     return sum(histogram.total for histogram in histograms) / count if count else 0.0

@@ -80,9 +80,18 @@ def test_metrics_tell_how_tasks_ended(make_worker: Workers) -> None:
         lines = shown.splitlines()
         assert lines[0].startswith(f"{worker.hostname}  ")
         assert lines[0].endswith(" tasks/s in the last minute")
-        waited = next(n for n, line in enumerate(lines) if line.split()[:1] == ["WAITED"])
-        assert [int(line.split()[1]) for line in lines[waited + 1 : waited + 2]] == [22]
-        figures = {line.split()[0]: line.split()[1:8] for line in lines if ".tasks." in line}
+        by_priority, by_task, ends = (block.splitlines() for block in shown.split("\n\n")[1:])
+        columns = ["TASKS", "WAITED", "P50", "P95", "P99", "RAN", "P50", "P95", "P99"]
+        assert by_priority[0].split() == ["PRIORITY", *columns]
+        assert by_task[0].split() == ["TASK", *columns]
+        (of_all,) = by_priority[1:]
+        assert of_all.split()[1] == "22"
+        assert [line.split()[:2] for line in by_task[1:]] == [
+            ["tests.support.tasks.add", "20"],
+            ["tests.support.tasks.kill_self", "1"],
+            ["tests.support.tasks.raises", "1"],
+        ]
+        figures = {line.split()[0]: line.split()[1:] for line in ends[1:]}
         assert figures == {
             "tests.support.tasks.add": ["20", "0", "0", "0", "0", "0", "0"],
             "tests.support.tasks.kill_self": ["0", "0", "0", "0", "0", "0", "1"],

@@ -53,7 +53,9 @@ def test_one_question_to_all_workers(make_worker: Workers, tmp_path: Path) -> No
         assert metrics.throughput > 0 and metrics.average_task_duration > 0
         assert 0 <= metrics.cpu_utilization <= 1 and 0 < metrics.memory_utilization < 1
         assert metrics.queue_time["NORMAL"].p50 is not None
+        assert metrics.queue_time_by_type["CUSTOM"].p95 is not None
         assert metrics.duration["CUSTOM"].p99 is not None
+        assert metrics.duration_by_priority["NORMAL"].p99 is not None
 
         task = manager.get_task(held)
         assert task is not None

@@ -58,8 +58,8 @@ def ledger(*outcomes: Outcome, ran: float = 2.0, waited: float = 1.0) -> Ledger:
     made = Ledger()
     made.begin(0.0)
     for outcome in outcomes:
-        made.started(TaskPriority.HIGH, waited)
-        made.ended("t", outcome, ran, now=9.0)
+        made.started("t", TaskPriority.HIGH, waited)
+        made.ended("t", TaskPriority.HIGH, outcome, ran, now=9.0)
     return made
 
 
@@ -69,6 +69,7 @@ def test_nobody_has_answered() -> None:
     assert (metrics.cpu_utilization, metrics.memory_utilization) == (0, 0)
     assert (metrics.average_task_duration, metrics.average_queue_time) == (0, 0)
     assert (metrics.queue_time, metrics.duration) == ({}, {})
+    assert (metrics.queue_time_by_type, metrics.duration_by_priority) == ({}, {})
     assert metrics.missing == ("w1@host",)
 
 
@@ -96,9 +97,16 @@ def test_two_workers_are_added_up() -> None:
     assert metrics.average_queue_time == (1.0 + 7 * 3.0) / 8
     assert (metrics.cpu_utilization, metrics.memory_utilization) == (0.5, 400 / 2000)
     assert metrics.throughput == pytest.approx(8 / 10)
-    assert set(metrics.queue_time) == {"HIGH"}
-    p50 = metrics.duration["t"].p50
-    assert p50 is not None and abs(p50 - 4.0) < 4.0 * 0.05
+    by_priority, by_type = {"HIGH"}, {"t"}
+    assert set(metrics.queue_time) == set(metrics.duration_by_priority) == by_priority
+    assert set(metrics.queue_time_by_type) == set(metrics.duration) == by_type
+    for times, expected in (
+        (metrics.queue_time["HIGH"], 3.0),
+        (metrics.queue_time_by_type["t"], 3.0),
+        (metrics.duration["t"], 4.0),
+        (metrics.duration_by_priority["HIGH"], 4.0),
+    ):
+        assert (times.p50, times.p99) == pytest.approx((expected, expected), rel=0.05)
 
 
 def test_workers_of_one_machine_share_it() -> None:

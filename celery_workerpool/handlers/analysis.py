@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import AliasChoices, Field, model_validator
@@ -9,7 +10,7 @@ from pydantic import AliasChoices, Field, model_validator
 from ..errors import TaskDataError
 from ..types import WorkerTaskType
 from . import tables
-from .computation import dependencies
+from .computation import dependencies, without_results
 from .context import TaskContext
 from .libraries import NUMPY, POLARS, Library
 from .numbers import (
@@ -60,6 +61,16 @@ class Numbers(Payload):
     def libraries(self) -> tuple[Library, ...]:
         return (NUMPY,) if self.input is None else (NUMPY, POLARS)
 
+    @property
+    def has_source(self) -> bool:
+        """There are numbers without those of dependencies."""
+        return self.data is not None or self.input is not None or self.dataset is not None
+
+    def lacking(self, dependencies: Collection[str]) -> tuple[str, str] | None:
+        if self.has_source or dependencies:
+            return None
+        return "", "one of data, input and dataset, or tasks in dependencies"
+
 
 class Statistical(Numbers):
     """Descriptive statistics."""
@@ -69,6 +80,10 @@ class Statistical(Numbers):
     analysis_type: Literal["statistical"] = Field(default="statistical", validation_alias=_NAMES)
     complex_analysis: bool = False
     """Histograms and correlations as well; without data, on the large data set."""
+
+    @property
+    def has_source(self) -> bool:
+        return self.complex_analysis or super().has_source
 
 
 class Correlation(Numbers):
@@ -97,6 +112,9 @@ class AggregateOf(Payload):
     analysis_type: Literal["aggregate"] = Field(default="aggregate", validation_alias=_NAMES)
     tasks: list[str] | None = None
     """Ids of the tasks, which must be in `dependencies`; None takes all of these."""
+
+    def lacking(self, dependencies: Collection[str]) -> tuple[str, str] | None:
+        return without_results(self.tasks, dependencies)
 
     def libraries(self) -> tuple[Library, ...]:
         return (NUMPY,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NotRequired, Self
 
 from pydantic import AliasChoices, Field, model_validator
@@ -149,7 +150,10 @@ class MergeResults(Payload):
 
     computation: Literal["merge_results"] = Field(default="merge_results", validation_alias=_NAMES)
     tasks: list[str] | None = None
-    """Ids of the tasks; None takes all in `dependencies`."""
+    """Ids of the tasks, which must be in `dependencies`; None takes all of these."""
+
+    def lacking(self, dependencies: Collection[str]) -> tuple[str, str] | None:
+        return without_results(self.tasks, dependencies)
 
 
 MODELS = (MatrixProduct, MonteCarlo, PrimeSieve, MergeResults)
@@ -166,6 +170,17 @@ def compute(payload: Any, ctx: TaskContext) -> Any:
         case PrimeSieve():
             return _primes(payload, ctx)
     return _merge(payload, ctx)
+
+
+def without_results(
+    wanted: Collection[str] | None, dependencies: Collection[str]
+) -> tuple[str, str] | None:
+    """What is wrong with a payload that takes the results of these tasks, of all if None."""
+    if not dependencies:
+        return "", "tasks in dependencies, whose results it takes"
+    if wanted is None or set(wanted) <= set(dependencies):
+        return None
+    return "tasks", "ids of tasks that are in dependencies"
 
 
 def dependencies(wanted: list[str] | None, ctx: TaskContext) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
 from pydantic import (
@@ -56,6 +56,13 @@ class Payload(BaseModel):
     def libraries(self) -> tuple[Library, ...]:
         """What must be installed to run this payload."""
         return ()
+
+    def lacking(self, dependencies: Collection[str]) -> tuple[str, str] | None:
+        """What is wrong where the task waits for these: a field and what is expected of it.
+
+        The field is ``""`` for the whole payload; None: nothing is wrong.
+        """
+        return None
 
 
 def confined(path: str, info: ValidationInfo, key: bool = False) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ..errors import InvalidTaskError
@@ -38,6 +38,7 @@ def validate(
     files: Files | None = None,
     modules: Iterable[str] = (),
     libraries: bool = True,
+    dependencies: Collection[str] | None = None,
 ) -> Any:
     """What the handler of ``kind`` would get; raises if it could not take it.
 
@@ -51,6 +52,8 @@ def validate(
             for all below one.
         libraries: Whether optional libraries must be installed here; a client may lack what
             its workers have.
+        dependencies: Ids of the tasks that it waits for; None where their results are at hand,
+            and the handler sees for itself.
 
     Raises:
         InvalidTaskError: names the field, what came and what is expected, in one line.
@@ -74,6 +77,11 @@ def validate(
             error = InvalidTaskError(error.option, HIDDEN, error.expected)
     if error is not None:
         raise error  # Outside of the handler: pydantic's error would drag the payload along.
+    if dependencies is not None and hasattr(model, "lacking"):
+        lacking = model.lacking(dependencies)
+        if lacking is not None:
+            field, expected = lacking
+            raise _invalid(*_walk((field,) if field else (), payload), expected)
     if libraries:
         require(kind, getattr(model, "libraries", tuple)())
     return model

@@ -17,7 +17,7 @@ from .asking import Asking
 from .follower import Callback
 from .life import Open
 from .listeners import Listener, known
-from .options import TaskOptions, TaskSpec, in_order
+from .options import TaskOptions, TaskSpec
 from .records import Task, cancelled
 from .sending import Submission
 from .track import track
@@ -112,15 +112,9 @@ class Manager(Asking):
         opened = self._open()
         if options.get("task_id") is not None:
             raise InvalidTaskError("task_id", options["task_id"], "no id, as there are many tasks")
-        order = in_order({name: spec.after for name, spec in tasks.items()})
-        made = opened.sender.prepare_many((tasks[name] for name in order), options)
-        ids = {name: task.task_id for name, task in zip(order, made, strict=True)}
-        linked = [
-            task.after(ids[other] for other in tasks[name].after)
-            for name, task in zip(order, made, strict=True)
-        ]
-        self._submit_all(opened, linked, callback)
-        return {name: ids[name] for name in tasks}
+        made = opened.sender.prepare_graph(tasks, options)
+        self._submit_all(opened, list(made.values()), callback)
+        return {name: made[name].task_id for name in tasks}
 
     def _submit_all(
         self, opened: Open, submissions: list[Submission], callback: Callback | None

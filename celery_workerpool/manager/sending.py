@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -26,7 +26,7 @@ from ..tasks import HEADER, TASK, Order
 from ..types import TaskPriority, WorkerTaskType
 from . import batch as batches
 from . import options as checked
-from .options import TaskOptions, TaskSpec
+from .options import TaskOptions, TaskSpec, in_order
 from .records import Task
 from .settings import ManagerSettings
 
@@ -143,24 +143,60 @@ class Sender:
     ) -> list[Submission]:
         """The same for many; ``options`` are those of all that do not say otherwise."""
         common = self._check(TaskOptions.of(options))
-        made = []
-        for spec in specs:
-            own, task_id = common, None
-            if spec.options:
-                merged = TaskOptions.of({**options, **spec.options})
-                own, task_id = self._check(merged), merged.task_id
-            made.append(self._fill(spec.type, spec.payload, task_id, own))
+        return [self._of_spec(spec, options, common, ()) for spec in specs]
+
+    def prepare_graph(
+        self, tasks: Mapping[str, TaskSpec], options: Mapping[str, Any]
+    ) -> dict[str, Submission]:
+        """The same for tasks that wait for each other, by name; each after what it waits for.
+
+        Raises:
+            InvalidTaskError: also for a cycle, or a name that is not in the graph.
+        """
+        order = in_order({name: spec.after for name, spec in tasks.items()})
+        common = self._check(TaskOptions.of(options))
+        made: dict[str, Submission] = {}
+        for name in order:
+            after = [made[other].task_id for other in tasks[name].after]
+            made[name] = self._of_spec(tasks[name], options, common, after)
         return made
 
+    def _of_spec(
+        self,
+        spec: TaskSpec,
+        options: Mapping[str, Any],
+        common: dict[str, Any],
+        after: Collection[str],
+    ) -> Submission:
+        task_id = None
+        if spec.options:
+            merged = TaskOptions.of({**options, **spec.options})
+            common, task_id = self._check(merged), merged.task_id
+        return self._fill(spec.type, spec.payload, task_id, common, after)
+
     def _fill(
-        self, task_type: object, payload: object, task_id: str | None, common: dict[str, Any]
+        self,
+        task_type: object,
+        payload: object,
+        task_id: str | None,
+        common: dict[str, Any],
+        after: Collection[str] = (),
     ) -> Submission:
         kind = handlers.task_type(task_type)
-        handlers.validate(
-            kind, payload, files=self._files, modules=self._modules, libraries=self._local
-        )
         task_id = task_id or str(uuid.uuid4())
-        return Submission(type=kind, payload=payload, task_id=task_id, **common)
+        submission = Submission(type=kind, payload=payload, task_id=task_id, **common)
+        if after:
+            submission = submission.after(after)
+            self._storable(submission.waits_for)
+        handlers.validate(
+            kind,
+            payload,
+            files=self._files,
+            modules=self._modules,
+            libraries=self._local,
+            dependencies=submission.waits_for.ids,
+        )
+        return submission
 
     def _check(self, options: TaskOptions) -> dict[str, Any]:
         """The fields of a submission that follow from the options."""

@@ -91,7 +91,64 @@ def test_there_is_nowhere_to_keep_it(app: Celery) -> None:
     app.conf.result_backend = "cache+memory://"
     with pytest.raises(NoDependencyStore, match="workerpool_gate_store"):
         sender(app).prepare(*CALL, TaskOptions(dependencies=["a"]))
+    graph = {"a": TaskSpec(*CALL), "b": TaskSpec(*CALL, after=["a"])}
+    with pytest.raises(NoDependencyStore, match="workerpool_gate_store"):
+        sender(app).prepare_graph(graph, {})
     sender(app).prepare(*CALL, TaskOptions())
+
+
+#: Payloads that are good only with results of other tasks, and what is said where there are none.
+NEEDY = [
+    ("ANALYSIS", {}, "payload = {}: expected one of data, input and dataset, or tasks in depe"),
+    ("ANALYSIS", {"analysisType": "statistical"}, "payload = {analysisType}: expected one of da"),
+    ("ANALYSIS", {"type": "histogram", "bins": 5}, "payload = {type, bins}: expected one of dat"),
+    ("ANALYSIS", {"type": "correlation"}, "payload = {type}: expected one of data, input and"),
+    ("ANALYSIS", {"type": "aggregate"}, "payload = {type}: expected tasks in dependencies, whose"),
+    ("COMPUTATION", {"computation": "merge_results"}, "payload = {computation}: expected tasks in"),
+]
+
+
+@pytest.mark.parametrize(("kind", "payload", "message"), NEEDY)
+def test_nothing_to_work_on_and_nothing_to_wait_for(
+    app: Celery, kind: str, payload: dict[str, Any], message: str
+) -> None:
+    """Only the handler could tell otherwise, when it runs."""
+    clerk = sender(app)
+    for prepare in (
+        lambda: clerk.prepare(kind, payload, TaskOptions()),
+        lambda: clerk.prepare(kind, payload, TaskOptions(dependencies=[])),
+        lambda: clerk.prepare_many([TaskSpec(*CALL), TaskSpec(kind, payload)], {}),
+        lambda: clerk.prepare_graph({"a": TaskSpec(kind, payload)}, {}),
+    ):
+        with pytest.raises(InvalidTaskError) as refused:
+            prepare()
+        assert str(refused.value).startswith(message)
+    clerk.prepare(kind, payload, TaskOptions(dependencies=["other"]))
+    clerk.prepare_many([TaskSpec(kind, payload)], {"dependencies": ["other"]})
+    made = clerk.prepare_graph(
+        {"b": TaskSpec(kind, payload, after=["a"]), "a": TaskSpec(*CALL)}, {}
+    )
+    assert made["b"].waits_for.ids == (made["a"].task_id,)
+
+
+def test_what_analyses_by_itself_needs_no_dependencies(app: Celery) -> None:
+    for payload in (
+        {"data": [1]},
+        {"input": "a.csv"},
+        {"dataset": "small"},
+        {"complexAnalysis": 1},
+    ):
+        sender(app).prepare("ANALYSIS", payload, TaskOptions())
+
+
+def test_results_are_taken_of_what_it_waits_for_only(app: Celery) -> None:
+    payload = {"computation": "merge_results", "tasks": ["a", "b"]}
+    with pytest.raises(InvalidTaskError) as refused:
+        sender(app).prepare("COMPUTATION", payload, TaskOptions(dependencies=["a", "c"]))
+    assert str(refused.value) == (
+        "payload.tasks = ['a', 'b']: expected ids of tasks that are in dependencies"
+    )
+    sender(app).prepare("COMPUTATION", payload, TaskOptions(dependencies=["a", "b", "c"]))
 
 
 def test_a_cycle_of_ones_own_ids_is_named() -> None:

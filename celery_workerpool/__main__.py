@@ -93,6 +93,7 @@ def _parse(argv: list[str] | None) -> dict[str, Any]:
         prog="celery-workerpool",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # Or it would accept what a later version's options make ambiguous.
     )
     for item in dataclasses.fields(ManagerSettings):
         option = "--" + item.name.replace("_", "-")

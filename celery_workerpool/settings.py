@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import math
 from collections.abc import Iterable, Mapping
@@ -11,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from .errors import SettingsError
+from .spelling import one_that_exists
 from .types import UnhealthyPolicy
 
 #: Celery settings that belong to this package start with it (``CELERY_WORKERPOOL_…`` in Django).
 PREFIX = "workerpool_"
+#: Where all of them are listed.
+PAGE = "see docs/settings.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +152,8 @@ class Settings:
         given = {k.removeprefix(PREFIX): v for k, v in conf.items() if k.startswith(PREFIX)}
         for name in given:
             if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f"; did you mean {PREFIX}{close[0]}?" if close else ""
-                names = ", ".join(PREFIX + n for n in sorted(known))
-                raise SettingsError(PREFIX + name, given[name], f"one of {names}{hint}")
+                expected = one_that_exists("a setting", name, known, PAGE, prefix=PREFIX)
+                raise SettingsError(PREFIX + name, given[name], expected)
         return cls(**given)  # type: ignore[arg-type]  # checked by __post_init__
 
     @classmethod

@@ -45,4 +45,6 @@ async def watch(manager: WorkerManager) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit("usage: asyncio_hashes.py FILE…")
     asyncio.run(main(sys.argv[1:]))

@@ -117,17 +117,18 @@ def test_every_number_has_a_bound() -> None:
 def test_a_misspelt_setting_gets_a_hint() -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.from_mapping({"workerpool_priority_ageing": 10})
-    message = str(caught.value)
-    assert message.startswith("workerpool_priority_ageing = 10: expected one of ")
-    assert message.endswith("; did you mean workerpool_priority_aging?")
+    assert str(caught.value) == (
+        "workerpool_priority_ageing = 10: expected a setting that exists; "
+        "did you mean workerpool_priority_aging?"
+    )
 
 
-def test_an_unknown_setting_is_told_which_there_are() -> None:
+def test_an_unknown_setting_that_is_like_none_is_told_where_they_are() -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.from_mapping({"workerpool_zzz": 1})
-    assert "did you mean" not in str(caught.value)
-    for field in dataclasses.fields(Settings):
-        assert f"workerpool_{field.name}" in str(caught.value)
+    assert str(caught.value) == (
+        "workerpool_zzz = 1: expected a setting that exists (see docs/settings.md)"
+    )
 
 
 def test_other_settings_are_none_of_ours() -> None:

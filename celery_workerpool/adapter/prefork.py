@@ -124,7 +124,8 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         self._ledger.begin(time.monotonic())
         # Celery's banner shows the last part of this module's name: "prefork".
         how = "spawn" if spawn else "fork"
-        logger.info("celery_workerpool %s: starting %s children (%s)", __version__, self.limit, how)
+        children = "1 child" if self.limit == 1 else f"{self.limit} children"
+        logger.info("celery_workerpool %s: starting %s (%s)", __version__, children, how)
         self._probes = start_probes(self.settings, self.pulse, self._hostname, self._engine)
 
     def did_start_ok(self) -> bool:

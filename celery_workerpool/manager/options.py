@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import InvalidTaskError
 from ..policy.graph import Dependencies, describe_cycle, find_cycle
+from ..spelling import one_that_exists
 from ..types import TaskPriority, WorkerTaskType
 
 #: Bytes of metadata, as JSON.
@@ -49,7 +50,8 @@ class TaskOptions:
         known = [item.name for item in fields(cls)]
         for name, value in options.items():
             if name not in known:
-                raise InvalidTaskError(name, value, f"an option: {', '.join(known)}")
+                expected = one_that_exists("an option", name, known, f"one of {', '.join(known)}")
+                raise InvalidTaskError(name, value, expected)
         return cls(**options)
 
     def waits_for(self) -> Dependencies:

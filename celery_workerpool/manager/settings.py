@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from ..errors import SettingsError
+from ..spelling import one_that_exists
 
 #: No number is larger.
 _LARGEST = sys.float_info.max
+#: Where all settings are listed.
+PAGE = "see docs/facade.md"
 
 
 def _number(default: float, *, at_least: float = 0.0, at_most: float = _LARGEST) -> Any:
@@ -92,9 +94,7 @@ class ManagerSettings:
         known = [item.name for item in dataclasses.fields(cls)]
         for name, value in settings.items():
             if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f"; did you mean {close[0]}?" if close else ""
-                raise SettingsError(name, value, f"one of {', '.join(known)}{hint}")
+                raise SettingsError(name, value, one_that_exists("a setting", name, known, PAGE))
         return cls(**settings)
 
     def _check_number(self, item: dataclasses.Field[Any]) -> None:

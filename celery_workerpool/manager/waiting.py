@@ -58,10 +58,11 @@ def in_worker(node: str, answer: Mapping[str, Any]) -> Waiting:
             return Waiting(WaitReason.RETRY_DELAY, text, worker=node, until=until)
         return Waiting(WaitReason.ETA, f"{node} waits{when}", worker=node, until=until)
     ahead, urgent = answer["ahead"], answer["urgent"]
+    first = "1 task starts" if ahead == 1 else f"{ahead} tasks start"
     if urgent:
-        text = f"{ahead} tasks start before it on {node}, {urgent} of them as they are more urgent"
+        text = f"{first} before it on {node}, {urgent} of them for being more urgent"
         return Waiting(WaitReason.PRIORITY, text, worker=node, ahead=ahead)
-    text = f"all children of {node} are busy, and {ahead} tasks start before it"
+    text = f"all children of {node} are busy, and {first} before it"
     return Waiting(WaitReason.BUSY, text, worker=node, ahead=ahead)
 
 
@@ -73,5 +74,6 @@ def with_broker(queue: str, length: int | None, answers: Mapping[str, Any]) -> W
         return Waiting(WaitReason.PAUSED, who)
     if not length:
         return Waiting(WaitReason.QUEUE, f"is on its way between {queue!r} and a worker")
-    text = f"in the queue {queue!r}, in which {length} tasks wait"
+    waits = "1 task waits" if length == 1 else f"{length} tasks wait"
+    text = f"in the queue {queue!r}, in which {waits}"
     return Waiting(WaitReason.QUEUE, text, ahead=length)

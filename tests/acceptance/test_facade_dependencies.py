@@ -172,7 +172,7 @@ def test_why_it_waits(make_worker: Workers, tmp_path: Path) -> None:
         assert why(busy, WaitReason.BUSY).ahead == 0
         urgent = manager.submit_task(*call("echo", 1), priority="CRITICAL")
         why(urgent, WaitReason.BUSY)
-        assert "1 tasks start before it" in str(why(busy, WaitReason.PRIORITY))
+        assert "1 task starts before it" in str(why(busy, WaitReason.PRIORITY))
         later = manager.submit_task(*call("echo", 1), countdown=600)
         assert why(later, WaitReason.ETA).until is not None
         nowhere = manager.submit_task(*call("echo", 1), queue=f"{deployment.first.queue}-none")

@@ -84,7 +84,8 @@ def test_when_its_broker_dies_it_says_so_and_fails(place: Place) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (["--min-worker", "many"], "argument --min-workers: invalid int value: 'many'"),
+        (["--min-workers", "many"], "argument --min-workers: invalid int value: 'many'"),
+        (["--min-worker", "4"], "unrecognized arguments: --min-worker 4"),
         (["--colour", "red"], "unrecognized arguments: --colour red"),
         (["--min-workers", "9"], "--min-workers 9: expected at most max_workers (8)"),
         (["--task-timeout", "-1"], "--task-timeout -1.0: expected a number of at least 0.001"),

@@ -60,10 +60,13 @@ def test_the_lines_that_the_pages_begin_with(place: Place, page: str) -> None:
     assert "'output': 'small.jpg'" in output
 
 
-def test_quickstart_without_a_picture(place: Place) -> None:
-    script = place.start_command(str(EXAMPLES / "quickstart.py"))
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("quickstart.py", "PICTURE"), ("asyncio_hashes.py", "FILE…")]
+)
+def test_without_a_file(place: Place, name: str, wanted: str) -> None:
+    script = place.start_command(str(EXAMPLES / name))
     assert script.wait() == 1
-    assert script.output == "usage: quickstart.py PICTURE\n"
+    assert script.output == f"usage: {name} {wanted}\n"
 
 
 def test_complete(place: Place) -> None:

@@ -101,7 +101,12 @@ def test_an_option_that_does_not_exist() -> None:
     with pytest.raises(InvalidTaskError) as wrong:
         TaskOptions.of({"priorty": "HIGH"})
     assert wrong.value.option == "priorty"
-    assert wrong.value.expected.startswith("an option: priority, timeout, max_retries, ")
+    assert wrong.value.expected == "an option that exists; did you mean priority?"
+    with pytest.raises(InvalidTaskError) as wrong:
+        TaskOptions.of({"zzz": 1})
+    assert wrong.value.expected.startswith(
+        "an option that exists (one of priority, timeout, max_retries, "
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import random
 import sys
+import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 from celery_workerpool import TaskPriority, WorkerManager, WorkerTaskType, create_worker_manager
 
@@ -33,12 +34,12 @@ def main() -> None:
             )
             for i in range(20)
         ]
-        print(f"Submitted {len(task_ids)} tasks")
+        say(f"Submitted {len(task_ids)} tasks")
 
         # The first results are in, and the ten tasks that are analysed together have ended or not:
         # the analysis waits for them by itself.
         manager.wait(task_ids[:1], timeout=60)
-        print("Current metrics:", manager.get_metrics())
+        say("Current metrics:", manager.get_metrics())
 
         parent_id = manager.submit_task(
             WorkerTaskType.ANALYSIS,
@@ -50,15 +51,15 @@ def main() -> None:
         manager.wait([*task_ids, parent_id], timeout=60)
 
         metrics = manager.get_metrics()
-        print("\n=== Final Statistics ===")
-        print("Total tasks:", metrics.completed_tasks + metrics.failed_tasks)
-        print("Completed:", metrics.completed_tasks)
-        print("Failed:", metrics.failed_tasks)
-        print("Average duration:", ms(metrics.average_task_duration))
-        print(f"Throughput: {metrics.throughput:.2f} tasks/sec")
+        say("\n=== Final Statistics ===")
+        say("Total tasks:", metrics.completed_tasks + metrics.failed_tasks)
+        say("Completed:", metrics.completed_tasks)
+        say("Failed:", metrics.failed_tasks)
+        say("Average duration:", ms(metrics.average_task_duration))
+        say(f"Throughput: {metrics.throughput:.2f} tasks/sec")
     finally:
         manager.shutdown()
-        print("Worker manager shut down")
+        say("Worker manager shut down")
 
 
 def listen(manager: WorkerManager) -> None:
@@ -68,14 +69,23 @@ def listen(manager: WorkerManager) -> None:
     def completed(event: Any) -> None:
         # Events may be lost; without the one of its start a task has no duration.
         duration = event.task.duration
-        print(f"Task {event.task.id} completed in", "?" if duration is None else ms(duration))
+        say(f"Task {event.task.id} completed in", "?" if duration is None else ms(duration))
 
     @manager.on("task_failed")
     def failed(event: Any) -> None:
-        print(f"Task {event.task.id} failed: {event.task.error}", file=sys.stderr)
+        say(f"Task {event.task.id} failed: {event.task.error}", file=sys.stderr)
 
-    manager.on("scaled_up", lambda event: print(f"Scaled up to {event.worker_count} workers"))
-    manager.on("scaled_down", lambda event: print(f"Scaled down to {event.worker_count} workers"))
+    manager.on("scaled_up", lambda event: say(f"Scaled up to {event.worker_count} workers"))
+    manager.on("scaled_down", lambda event: say(f"Scaled down to {event.worker_count} workers"))
+
+
+_speaking = threading.Lock()
+
+
+def say(*words: object, file: TextIO | None = None) -> None:
+    """Print a line whole: callbacks and listeners are called on a thread of the manager's."""
+    with _speaking:
+        print(*words, file=file)
 
 
 def ms(seconds: float) -> str:
@@ -88,9 +98,9 @@ def report(i: int) -> Callable[[BaseException | None, Any], None]:
 
     def done(error: BaseException | None, result: Any) -> None:
         if error is not None:
-            print(f"Task {i} error: {error}", file=sys.stderr)
+            say(f"Task {i} error: {error}", file=sys.stderr)
         else:
-            print(f"Task {i} processed {len(result['data'])} items")
+            say(f"Task {i} processed {len(result['data'])} items")
 
     return done
 
@@ -98,9 +108,9 @@ def report(i: int) -> Callable[[BaseException | None, Any], None]:
 def aggregated(error: BaseException | None, result: Any) -> None:
     """Say what came of the last task."""
     if error is not None:
-        print("Aggregate task failed:", error, file=sys.stderr)
+        say("Aggregate task failed:", error, file=sys.stderr)
     else:
-        print("Aggregate result:", result["summary"])
+        say("Aggregate result:", result["summary"])
 
 
 if __name__ == "__main__":

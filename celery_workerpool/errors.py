@@ -102,7 +102,8 @@ class WorkerShuttingDown(WorkerPoolError):
 class QueueFullError(WorkerPoolError):
     """``max_task_queue_size`` tasks have not ended yet; wait for some, then submit again.
 
-    ``count`` includes what other processes had in the queues, at most a second ago.
+    ``count`` includes what other processes had in the same queues, and in workers that have
+    fetched it from there, a second or two ago.
     """
 
     def __init__(self, count: int, limit: int) -> None:

@@ -116,6 +116,17 @@ class TaskReleased(PoolEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class TasksWaiting(PoolEvent):
+    """How many tasks this worker has fetched that no child runs yet, also those with an ``eta``.
+
+    Once a second while there are any, and once when there are none any more. As above.
+    """
+
+    NAME = "workerpool-tasks-waiting"
+    queues: Mapping[str, int]  # by the queue that they came from
+
+
+@dataclass(frozen=True, slots=True)
 class LoopLag(PoolEvent):
     """The worker's main process was late by more than ``workerpool_loop_lag_threshold``.
 

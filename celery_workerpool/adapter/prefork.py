@@ -52,6 +52,7 @@ from .runtime import CeleryRuntime
 from .scaling import ScalingStep
 from .sharing import SharingStep
 from .shutdown import HardShutdown, ShutdownWatch
+from .waiting import WaitingStep
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
             self.gate = Gate(app, self.settings, self.events.send)
         except SettingsError as exc:
             raise ConfigurationRefused(exc) from None
-        app.steps["consumer"].update([PoolStep, ScalingStep, SharingStep])
+        app.steps["consumer"].update([PoolStep, ScalingStep, SharingStep, WaitingStep])
         transport = app.connection_for_read().get_transport_cls()
         self._low_first = transport.driver_type == "redis"
         self._default_limits = Limits(

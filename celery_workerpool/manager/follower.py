@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import EmbeddedError, ManagerClosed, TaskCancelled, TaskFailed
+from ..events import TasksWaiting
 from ..tasks import cancellation
 from ..types import TaskStatus
 from . import events
@@ -39,6 +40,7 @@ class Follower:
         results: what the result backend holds.
         on_end: called when a task has ended.
         on_node: called with the name of a node that has not been heard of before.
+        on_waiting: called with a node and the number of tasks that wait in it, by queue.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class Follower:
         results: Callable[[], Results],
         on_end: Callable[[], None],
         on_node: Callable[[str], None],
+        on_waiting: Callable[[str, Mapping[str, int]], None] = lambda _node, _queues: None,
     ) -> None:
         self._tracker = tracker
         self._listeners = listeners
         self._results = results
         self._on_end = on_end
         self._on_node = on_node
+        self._on_waiting = on_waiting
         self._callbacks: dict[str, list[Callback]] = {}
         self._lock = threading.Lock()  # of the callbacks
         self._nodes: dict[str, float] = {}  # when they were heard of, in monotonic seconds
@@ -105,6 +109,8 @@ class Follower:
                 self.heard_of(node)
             error = event.get("exception")
             self.changed(self._tracker.note(event), event["timestamp"], error)
+        elif kind == TasksWaiting.NAME:
+            self._on_waiting(node, event["queues"])
         else:
             for told in events.of_pool(event):
                 self._listeners.tell(told)

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -94,6 +94,7 @@ class Life:
             *(self._tracker, self._listeners, self._results),
             on_end=self._pressure.check,
             on_node=self._have_events_sent,
+            on_waiting=self._wait_in_worker,
         )
 
     def __enter__(self) -> Self:
@@ -199,6 +200,14 @@ class Life:
         if self._opened is not None:
             self._opened.app.control.enable_events(destination=[node])
 
+    def _wait_in_worker(self, node: str, queues: Mapping[str, int]) -> None:
+        """So many tasks of these queues wait there."""
+        opened = self._opened
+        if opened is not None:
+            waiting = sum(queues.get(name, 0) for name in tuple(opened.sender.queues))
+            own = self._tracker.assigned_count(node)
+            self._pressure.heard(node, waiting, own, time.monotonic())
+
     def _results(self) -> Results:
         return (self._opened or self._open()).results  # Also while it is being shut down.
 
@@ -207,7 +216,7 @@ class Life:
         opened = self._opened
         if opened is not None and not self._lost(opened):
             waiting = opened.watcher.queue_length(opened.sender.queues)
-            self._pressure.looked(waiting, self._tracker.waiting_count())
+            self._pressure.looked(waiting, self._tracker.queued_count(), time.monotonic())
             self._follower.look(time.monotonic())
 
     @property

@@ -37,7 +37,7 @@ class ManagerSettings:
     retry_delay: float = _number(1.0)
     retry_max_delay: float = _number(600.0)
     #: Tasks submitted here that have not ended, and tasks of other processes that wait in the same
-    #: queues; one more is refused.
+    #: queues or in workers; one more is refused.
     max_task_queue_size: int = _number(1000, at_least=1)
     #: The part of it from which on ``backpressure`` is true.
     backpressure_threshold: float = _number(0.9, at_least=0.0, at_most=1.0)

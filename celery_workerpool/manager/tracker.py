@@ -151,11 +151,17 @@ class Tracker:
     def open_count(self) -> int:
         return len(self._open)
 
-    def waiting_count(self) -> int:
-        """Open tasks that no child runs, as far as is known."""
+    def queued_count(self) -> int:
+        """Open tasks that are with no worker, as far as is known, and do not wait for others."""
         with self._changed:
             tasks = (self._tasks[task_id] for task_id in self._open)
-            return sum(task.status is not TaskStatus.RUNNING for task in tasks)
+            return sum(task.status is TaskStatus.PENDING and not task.blocked_by for task in tasks)
+
+    def assigned_count(self, node: str) -> int:
+        """Open tasks that this worker has fetched and that no child runs, as far as is known."""
+        with self._changed:
+            tasks = (self._tasks[task_id] for task_id in self._open)
+            return sum(t.status is TaskStatus.ASSIGNED and t.worker == node for t in tasks)
 
     def note(self, event: Mapping[str, Any]) -> tuple[Task, Task] | None:
         """One of Celery's events: the task before and after it; None if it changed nothing."""

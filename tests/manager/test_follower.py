@@ -11,6 +11,7 @@ import pytest
 
 from celery_workerpool import EmbeddedError, ManagerClosed, TaskCancelled, TaskStatus
 from celery_workerpool.errors import TaskFailed
+from celery_workerpool.events import TasksWaiting
 from celery_workerpool.manager import follower as module
 from celery_workerpool.manager.follower import Follower
 from celery_workerpool.manager.listeners import Listeners
@@ -304,10 +305,53 @@ def test_pressure_by_others() -> None:
     own = 2
     pressure = Pressure(5, lambda: own, told.append)
     for waiting, others in ((0, 0), (2, 0), (4, 2), (5, 3), (1, 0)):
-        pressure.looked(waiting, own)
+        pressure.looked(waiting, own, now=0.0)
         assert pressure.others == others
     assert [(event.active, event.open_tasks) for event in told] == [(True, 5), (False, 2)]
-    pressure.looked(9, own)
+    pressure.looked(9, own, now=0.0)
     own = 0
     pressure.check()  # Theirs are still there, as far as is known.
     assert pressure.active
+
+
+def test_what_workers_have_fetched_counts_as_well() -> None:
+    pressure = Pressure(100, lambda: 0, lambda _event: None)
+    pressure.heard("w1", 7, own=3, now=0.0)
+    pressure.heard("w2", 2, own=2, now=0.5)
+    pressure.looked(5, own=1, now=1.0)
+    assert pressure.others == (7 - 3) + (5 - 1)
+    pressure.heard("w1", 6, own=2, now=1.0)  # In place of what it has said before.
+    pressure.looked(0, own=0, now=1.5)
+    assert pressure.others == 4
+
+
+def test_own_tasks_that_are_nowhere_are_with_a_worker_that_has_not_said_so() -> None:
+    """A worker that has been told just now to send events has fetched tasks before."""
+    pressure = Pressure(100, lambda: 0, lambda _event: None)
+    pressure.heard("w1", 50, own=0, now=0.0)
+    pressure.looked(10, own=60, now=1.0)
+    assert pressure.others == 0
+    pressure.looked(10, own=40, now=1.0)
+    assert pressure.others == 20
+
+
+def test_a_worker_that_is_silent_is_gone() -> None:
+    pressure = Pressure(100, lambda: 0, lambda _event: None)
+    pressure.heard("w1", 5, own=0, now=0.0)
+    pressure.looked(0, own=0, now=10.0)
+    assert pressure.others == 5
+    pressure.looked(0, own=0, now=10.1)
+    assert pressure.others == 0
+
+
+def test_a_worker_says_what_waits_in_it(leak_check: None) -> None:
+    heard: list[tuple[str, Any]] = []
+    follower = Follower(
+        *(Tracker(), Listeners(), FakeResults),
+        on_end=lambda: None,
+        on_node=lambda _node: None,
+        on_waiting=lambda *said: heard.append(said),
+    )
+    said = TasksWaiting({"celery": 3}).to_fields()
+    follower.on_event({"type": TasksWaiting.NAME, "hostname": "w1", "timestamp": 1.0, **said})
+    assert heard == [("w1", {"celery": 3})]

@@ -32,8 +32,22 @@ def test_all_are_admitted_or_none() -> None:
         tracker.admit([submission()], limit=6, others=3)
     assert (full.value.count, full.value.limit) == (6, 6)
     tracker.admit([submission()], limit=7, others=3)
-    tracker.note(event("task-started", "b"))
-    assert tracker.waiting_count() == 3
+
+
+def test_where_open_tasks_are() -> None:
+    tracker = Tracker()
+    tracker.admit([submission(name) for name in "abcdef"], LIMIT)
+    for name in "abcd":
+        tracker.note(event("task-received", name, retries=0))
+    tracker.note(event("task-received", "e", retries=0, hostname="w2@host"))
+    tracker.note(event("task-started", "a"))
+    tracker.note(event("task-succeeded", "b"))
+    assert [tracker.assigned_count(node) for node in ("w1@host", "w2@host")] == [2, 1]
+    assert tracker.queued_count() == 1
+    tracker.note(event("task-retried", "a", exception="it"))
+    assert tracker.queued_count() == 2, "its next attempt is on its way"
+    tracker.note(event("workerpool-task-blocked", "f", waits_for=["x"], count=1))
+    assert tracker.queued_count() == 1, "what waits for others is in no queue"
 
 
 def test_no_more_than_the_limit_from_many_threads() -> None:

@@ -19,8 +19,13 @@ logger = logging.getLogger(__name__)
 
 #: Arrivals and ends that one round trip deals with at most.
 ROUND = 1000
-#: Seconds for which the ends of tasks that probably nobody waits for are gathered.
-GATHER = 0.05
+#: Seconds for which ends are gathered: of tasks that probably nobody waits for, and of others
+#: while there is a crowd.
+GATHER, GATHER_CROWD = 0.05, 0.02
+#: Each round costs several round trips, however many it serves. So one begins with a pause of
+#: PAUSE seconds where the round before had a crowd of so many arrivals and ends, or tasks are to
+#: be parked: these are in no hurry, and while more of them come there are more pauses.
+CROWD, PAUSE, PAUSES = 2, 0.004, 5
 #: Seconds after a release in which ends are reported at once: there may be more of that graph.
 LIVELY = 1.0
 #: Ends kept while the store is away. Of more, a sweep hears from the result backend.
@@ -42,7 +47,7 @@ class Arrival:
     ticket: Any = None
 
 
-Answer = Verdict | bool
+Answers = list[tuple[Arrival, Verdict]]
 
 
 class Courier:
@@ -50,7 +55,7 @@ class Courier:
 
     Arguments:
         make_keeper: called in the thread, before it does anything else.
-        answer: called in the thread with the answer to each arrival.
+        answer: called in the thread with the answers to some arrivals.
         withdrawn: called in the thread with each task that was revoked while it waited; stores
             its end.
         sweep_interval: seconds.
@@ -59,7 +64,7 @@ class Courier:
     def __init__(
         self,
         make_keeper: Callable[[], Keeper],
-        answer: Callable[[Arrival, Answer], None],
+        answer: Callable[[Answers], None],
         withdrawn: Callable[[Release], None],
         sweep_interval: float,
     ) -> None:
@@ -75,8 +80,10 @@ class Courier:
         self._urgent = threading.Event()  # and it cannot wait.
         self._closing = threading.Event()
         self._lively_until = 0.0
-        self._next_sweep = 0.0
+        self._next_sweep = self._next_report = 0.0
         self._dropped = 0
+        self._crowded = False  # The last round was.
+        self._pressing = False  # Others probably wait for what has ended.
         #: Whether the last try to reach the store, the results or the broker failed.
         self.in_trouble = False
         #: Whether tasks wait for others here, or have done lately.
@@ -101,7 +108,8 @@ class Courier:
             self._dropped += 1
             return
         self._endings.append(ending)
-        if urgent:
+        self._pressing = self._pressing or urgent
+        if urgent and not self._crowded:
             self._hurry()
         elif not self._awake.is_set():
             self._awake.set()
@@ -118,8 +126,9 @@ class Courier:
         self._thread.join(timeout)
 
     def _hurry(self) -> None:
-        self._urgent.set()
-        self._awake.set()
+        if not self._urgent.is_set():  # To set it costs as much as all else here.
+            self._urgent.set()
+            self._awake.set()
 
     # ── in the thread ────────────────────────────────────────────────────────────────────
 
@@ -147,32 +156,48 @@ class Courier:
         if self.in_trouble:
             return
         self._awake.wait(max(0.0, self._next_sweep - time.monotonic()))
-        if time.monotonic() >= self._lively_until:
-            self._urgent.wait(GATHER)
+        self._urgent.wait(self._patience())
+        self._gather()
         # Cleared before the work is taken: what comes later sets them again.
+        self._pressing = False
         self._awake.clear()
         self._urgent.clear()
 
+    def _patience(self) -> float:
+        if self._pressing or time.monotonic() < self._lively_until:
+            return GATHER_CROWD if self._crowded else 0.0
+        return GATHER
+
+    def _gather(self) -> None:
+        pauses = PAUSES if self._parkings else 1 if self._crowded else 0
+        while pauses:
+            before = len(self._parkings)
+            time.sleep(PAUSE)  # To wait for an event takes three times the CPU.
+            pauses = pauses - 1 if len(self._parkings) > before else 0
+        self._crowded = len(self._parkings) + len(self._claims) + len(self._endings) >= CROWD
+
     def _work(self, keeper: Keeper) -> None:
         keeper.flush()
-        while self._parkings:
-            batch = list(islice(self._parkings, ROUND))
-            orders = [arrival.order for arrival in batch if isinstance(arrival.order, Parking)]
-            self._hand_back(self._parkings, batch, keeper.park(orders))
-        while self._claims:
-            batch = list(islice(self._claims, ROUND))
-            names = [a.order for a in batch if not isinstance(a.order, Parking)]
-            self._hand_back(self._claims, batch, keeper.claim(names))
-        self._report(keeper)
+        self._serve(self._parkings, keeper.park)
+        self._serve(self._claims, keeper.claim)
+        if not self._crowded or time.monotonic() >= self._next_report:
+            self._report(keeper)
+            self._next_report = time.monotonic() + GATHER_CROWD
+        elif self._endings:
+            self._pressing = True
+            self._awake.set()  # There is something left to do.
         while self._revoked:
             self._revoke(keeper)
         self._look_around(keeper)
         self.published = keeper.published
 
-    def _hand_back(self, queue: deque[Arrival], batch: list[Arrival], answers: list[Any]) -> None:
-        for arrival, answer in zip(batch, answers, strict=True):
-            queue.popleft()
-            self._answer(arrival, answer)
+    def _serve(self, queue: deque[Arrival], ask: Callable[[list[Any]], list[Verdict]]) -> None:
+        while queue:
+            batch = list(islice(queue, ROUND))
+            verdicts = ask([arrival.order for arrival in batch])
+            for _ in batch:
+                queue.popleft()
+            self._answer(list(zip(batch, verdicts, strict=True)))
 
     def _report(self, keeper: Keeper) -> None:
         while self._endings:

@@ -154,6 +154,7 @@ class Database:
                     row.deadline,
                     cause_of(row),
                     ends.get(name),
+                    row.name,
                 ),
             )
 

@@ -24,15 +24,15 @@ from celery.worker import state as worker_state
 
 from ..errors import InvalidTaskError, NoDependencyStore
 from ..events import PoolEvent, TaskBlocked, TaskReleased
-from ..policy.graph import HEADER, Dependencies
+from ..policy.graph import HEADER, Dependencies, plain
 from ..settings import Settings
-from .courier import Answer, Arrival, Courier
+from .acknowledging import acknowledge
+from .courier import Answers, Arrival, Courier
 from .keeper import Keeper
 from .opening import open_store
 from .parcel import CAUSE, PUBLICATION, Parcel
 from .publisher import Publisher
-from .records import Answer as Said
-from .records import Counts, Ending, EndKind, Parking, Release, Verdict
+from .records import Answer, Counts, Ending, EndKind, Parking, Release, Verdict
 from .refusals import cause_to_plain, error_of, prepare, reason_of
 from .results import Results, short
 from .store import Store
@@ -41,8 +41,11 @@ logger = logging.getLogger(__name__)
 
 #: Dependencies that an event names at most.
 NAMED = 20
-#: Messages that may wait for a store that is away without taking up the worker's prefetch.
-HELD = 1000
+#: Messages that may be on their way into the store without taking up the worker's prefetch, and
+#: those that may wait for a store that is away.
+AT_ONCE, HELD = 50, 1000
+#: What stores can count to.
+MOST_REPLACED = 2**31 - 1
 
 
 @dataclass(slots=True)
@@ -165,7 +168,9 @@ class Gate:
             order = self._parking(message)
             waits_for = order.dependencies
         held = _Held(message, run, self._connection, waits_for)
-        if courier.in_trouble and self._extra < HELD:
+        # Those that are let in are to run here, and other workers want them as well.
+        most = HELD if courier.in_trouble else AT_ONCE if waits_for else 0
+        if self._extra < most:
             self._consumer.qos.increment_eventually()
             self._extra += 1
             held.extra = True
@@ -198,27 +203,36 @@ class Gate:
             deadline=time.time() + timeout,
             expires=_moment(headers.get("expires")),
             replaced=_nesting(headers.get("replaced_task_nesting")),
+            name=_name(headers),
         )
 
-    def _answered(self, arrival: Arrival, answer: Answer) -> None:
+    def _answered(self, answers: Answers) -> None:
         """In the courier's thread."""
         consumer = self._consumer
         if consumer is not None:
-            consumer.call_soon(self._settle, arrival.ticket, answer)
+            consumer.call_soon(self._settle, answers)
 
-    def _settle(self, held: _Held, answer: Answer) -> None:
-        if held.connection != self._connection or self._consumer is None:
-            return  # The broker delivers it again.
-        if held.extra:
-            self._extra -= 1
-            self._consumer.qos.decrement_eventually()
-        verdict = _as_verdict(answer)
-        if verdict.answer in (Said.READY, Said.REFUSED):
-            self._let_in(held, verdict)
-            return
-        held.message.ack_log_error(logger, self._consumer.connection_errors)
-        task_id = held.message.headers["id"]
-        if verdict.answer is Said.DUPLICATE:
+    def _settle(self, answers: Answers) -> None:
+        consumer = self._consumer
+        kept: list[tuple[_Held, Verdict]] = []
+        for arrival, verdict in answers:
+            held: _Held = arrival.ticket
+            if held.connection != self._connection or consumer is None:
+                continue  # The broker delivers it again.
+            if held.extra:
+                self._extra -= 1
+                consumer.qos.decrement_eventually()
+            if verdict.answer in (Answer.READY, Answer.REFUSED):
+                self._let_in(held, verdict)
+            else:
+                kept.append((held, verdict))
+        if kept:
+            acknowledge([held.message for held, _ in kept], consumer.connection_errors)
+            for held, verdict in kept:
+                self._announce_kept(held.message.headers["id"], verdict)
+
+    def _announce_kept(self, task_id: str, verdict: Verdict) -> None:
+        if verdict.answer is Answer.DUPLICATE:
             logger.info("Another copy of task %s has come and is dropped", task_id)
         elif self._wanted:
             self._send(TaskBlocked(task_id, list(verdict.open[:NAMED]), len(verdict.open)))
@@ -303,14 +317,14 @@ class Gate:
         signals.task_revoked.send(sender=task, request=request, **fields)
 
 
-def _as_verdict(answer: Answer) -> Verdict:
-    if isinstance(answer, Verdict):
-        return answer
-    return Verdict(Said.READY if answer else Said.DUPLICATE)
-
-
 def _dependencies(headers: dict[str, Any]) -> Dependencies:
     return Dependencies.of_headers(headers["id"], headers)
+
+
+def _name(headers: dict[str, Any]) -> str:
+    """As workers show it in their logs."""
+    shadow = headers.get("shadow")
+    return plain(shadow if shadow and isinstance(shadow, str) else str(headers.get("task")))
 
 
 def _moment(value: object) -> float | None:
@@ -324,4 +338,4 @@ def _moment(value: object) -> float | None:
 
 def _nesting(value: object) -> int:
     """What Celery counts where a task replaces itself; 0 where it cannot be understood."""
-    return value if isinstance(value, int) and value > 0 else 0
+    return min(value, MOST_REPLACED) if isinstance(value, int) and value > 0 else 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from itertools import islice, pairwise
 from typing import Protocol
 
 from ..policy.graph import describe_cycle, find_cycle
+from .apart import ask_apart
 from .records import (
     Answer,
     Cause,
@@ -28,6 +30,7 @@ from .records import (
     Turn,
     Verdict,
 )
+from .results import short
 from .store import BATCH, Store
 
 logger = logging.getLogger(__name__)
@@ -72,34 +75,32 @@ class Keeper:
 
     def park(self, parkings: Sequence[Parking]) -> list[Verdict]:
         """Let tasks wait; a verdict for each. Those parked are safe when it returns."""
-        names = {name for parking in parkings for name in parking.dependencies}
-        known = {end.id: end for end in self._results.look(sorted(names))}
-        told = [
-            replace(
-                parking, known=tuple(known[name] for name in parking.dependencies if name in known)
-            )
-            for parking in parkings
-        ]
-        verdicts = self._store.park(told, self._clock())
-        pending = {name for verdict in verdicts for name in verdict.open}
-        if pending and (ended := self._results.look(sorted(pending))):
-            self.finish(ended)
-        awaited = [
-            parking.id
-            for parking, verdict in zip(parkings, verdicts, strict=True)
-            if verdict.answer is Answer.PARKED and verdict.awaited
-        ]
-        if awaited:
-            self._refuse_cycles(awaited, SEARCHED)
-        return verdicts
+        answers = ask_apart(self._park, parkings, self.check)
+        return [self._or_refused(p.id, answer) for p, answer in zip(parkings, answers, strict=True)]
 
     def finish(self, endings: Sequence[Ending]) -> bool:
         """These tasks have ended; True if others were waiting for the last of them."""
-        return self._deal_out(self._store.finish(endings, self._clock()))
+        answers = ask_apart(self._finish, endings, self.check)
+        for ending, answer in zip(endings, answers, strict=True):
+            if isinstance(answer, Exception):
+                logger.error("The store does not take the end of task %s: %r", ending.id, answer)
+        return any(answer is True for answer in answers)
 
-    def claim(self, publications: Sequence[tuple[str, str]]) -> list[bool]:
-        """Whether each ``(task, publication)`` is the one to run."""
-        return self._store.claim(publications, self._clock())
+    def claim(self, publications: Sequence[tuple[str, str]]) -> list[Verdict]:
+        """Of each ``(task, publication)``: READY if it is the one to run, else DUPLICATE."""
+        answers = ask_apart(self._claim, publications, self.check)
+        return [
+            self._or_refused(task_id, answer)
+            for (task_id, _), answer in zip(publications, answers, strict=True)
+        ]
+
+    def check(self) -> None:
+        """Raise what is wrong with store, results or outlet; nothing is when it returns."""
+        self.flush()
+        name = f"workerpool-gate-check-{uuid.uuid4().hex}"
+        self._results.look([name])
+        # One that reads may not write: it may be full, or the copy of another.
+        self._deal_out(self._store.finish([Ending(name, keep=True)], self._clock()))
 
     def withdraw(self, ids: Iterable[str]) -> list[Release]:
         """Take those of the tasks that wait out of the store; the caller announces their end.
@@ -130,15 +131,58 @@ class Keeper:
         """Publish what could not be published before."""
         while self._outbox:
             batch = list(islice(self._outbox, BATCH))
-            out = self._outlet.publish(batch)
-            names = [(release.id, release.publication) for release in out]
-            self._store.released(names, self._clock())
+            try:
+                out = self._outlet.publish(batch)
+                names = [(release.id, release.known_as) for release in out]
+                self._store.released(names, self._clock())
+            except Exception:  # Whatever it was, it may have come half way.
+                for position, release in enumerate(batch):
+                    self._outbox[position] = release.again()
+                raise
             for _ in batch:
                 self._outbox.popleft()
             self.published += len(out)
 
     def close(self) -> None:
         self._store.close()
+
+    def _park(self, parkings: Sequence[Parking]) -> list[Verdict]:
+        names = {name for parking in parkings for name in parking.dependencies}
+        known = {end.id: end for end in self._results.look(sorted(names))}
+        told = [
+            replace(
+                parking, known=tuple(known[name] for name in parking.dependencies if name in known)
+            )
+            for parking in parkings
+        ]
+        verdicts = self._store.park(told, self._clock())
+        pending = {name for verdict in verdicts for name in verdict.open}
+        for parking, verdict in zip(parkings, verdicts, strict=True):
+            if verdict.answer is Answer.DUPLICATE:  # Perhaps of a try that got no further.
+                pending.update(parking.dependencies)
+        if pending and (ended := self._results.look(sorted(pending))):
+            self.finish(ended)
+        awaited = [
+            parking.id
+            for parking, verdict in zip(parkings, verdicts, strict=True)
+            if verdict.answer is Answer.PARKED and verdict.awaited
+        ]
+        if awaited:
+            self._refuse_cycles(awaited, SEARCHED)
+        return verdicts
+
+    def _finish(self, endings: Sequence[Ending]) -> list[bool]:
+        return [self._deal_out(self._store.finish(endings, self._clock()))] * len(endings)
+
+    def _claim(self, publications: Sequence[tuple[str, str]]) -> list[Verdict]:
+        claimed = self._store.claim(publications, self._clock())
+        return [Verdict(Answer.READY if each else Answer.DUPLICATE) for each in claimed]
+
+    def _or_refused(self, task_id: str, answer: Verdict | Exception) -> Verdict:
+        if isinstance(answer, Verdict):
+            return answer
+        logger.error("The store does not take task %s, which fails: %r", task_id, answer)
+        return Verdict(Answer.REFUSED, Cause(CauseKind.UNKEPT, error=short(repr(answer))))
 
     def _deal_out(self, turn: Turn) -> bool:
         some = bool(turn.releases)

@@ -234,6 +234,7 @@ class MemoryStore:
             entry.parking.deadline,
             entry.cause,
             ending,
+            entry.parking.name,
         )
 
     def _forget(self, now: float) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from amqp.exceptions import MessageNacked
+from kombu.exceptions import BatchPublishError
 
 from .parcel import CAUSE, PUBLICATION, Parcel
 from .records import Release
@@ -29,15 +30,16 @@ class Publisher:
     def publish(self, releases: Sequence[Release]) -> Sequence[Release]:
         """Publish all that the broker takes; those that it has when this returns.
 
-        Raises what kombu raises for a lost connection; then it may have any of them.
+        Some may have another name than before. Raises what kombu raises for a lost connection;
+        then the broker may have any of them.
         """
         try:
             self._publish(releases)
-        except self._lost:
-            raise
         except Exception as exc:  # One that cannot be published must not hold up the others.
+            if self._is_lost(exc):
+                raise
             if len(releases) > 1:
-                return [done for each in releases for done in self.publish([each])]
+                return [done for each in releases for done in self.publish([each.again()])]
             logger.error("Task %s is ready, but cannot be published: %r", releases[0].id, exc)
             return []
         return releases
@@ -56,10 +58,12 @@ class Publisher:
             self.close()
             raise
 
-    @property
-    def _lost(self) -> tuple[type[Exception], ...]:
+    def _is_lost(self, exc: Exception) -> bool:
+        """Whether the connection is to blame, and no message."""
+        if isinstance(exc, BatchPublishError) and isinstance(exc.__cause__, Exception):
+            exc = exc.__cause__
         errors: tuple[type[Exception], ...] = self._app.connection_for_write().connection_errors
-        return (*errors, OSError)
+        return isinstance(exc, (*errors, OSError))
 
     def close(self) -> None:
         connection, self._connection, self._confirms = self._connection, None, None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+import uuid
+from dataclasses import dataclass, field, replace
 
 from ..policy.graph import OnFailure
 
@@ -41,6 +42,7 @@ class CauseKind(enum.StrEnum):
     CYCLE = "cycle"  # it waits for itself, by way of others
     EXPIRED = "expired"  # its own expiry has come
     REVOKED = "revoked"  # somebody revoked it, or its policy says so
+    UNKEPT = "unkept"  # the store does not take it, though it takes others
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Parking:
         known: ends of dependencies that the caller has learned from the result backend.
         replaced: how many tasks of the same id this one comes after: such as have replaced
             themselves (``Task.replace``) by it. One that ran may be followed by one that waits.
+        name: what people know it by.
     """
 
     id: str
@@ -78,6 +81,7 @@ class Parking:
     expires: float | None = None
     known: tuple[Ending, ...] = ()
     replaced: int = 0
+    name: str = ""
 
 
 class Answer(enum.StrEnum):
@@ -118,6 +122,18 @@ class Release:
     publication: str
     parcel: bytes
     cause: Cause | None = None
+
+    @property
+    def known_as(self) -> str:
+        """The name that the store gave the publication."""
+        return self.publication.partition(".")[0]
+
+    def again(self) -> Release:
+        """For another try, when it is not known whether the broker has this one.
+
+        Should both arrive they are told from each other, and only one is run.
+        """
+        return replace(self, publication=f"{self.known_as}.{uuid.uuid4().hex[:12]}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +198,7 @@ class Record:
     deadline: float | None = None
     cause: Cause | None = None
     ending: Ending | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

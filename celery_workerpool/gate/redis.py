@@ -54,6 +54,7 @@ class RedisStore:
                 "deadline": parking.deadline,
                 "expires": parking.expires,
                 "replaced": parking.replaced,
+                "name": parking.name,
                 "known": {end.id: [end.kind.value, end.error] for end in parking.known},
             }
             for parking in parkings
@@ -158,7 +159,7 @@ def _texts(values: Iterable[bytes]) -> tuple[str, ...]:
 
 
 def _record(task_id: str, got: Any, pending: Any, dependents: Any, ended: Any) -> Record:
-    state, dependencies, policy, at, deadline, *cause = got
+    state, dependencies, policy, at, deadline, name, *cause = got
     ending = Ending(task_id, EndKind(ended[0].decode()), ended[1].decode()) if ended else None
     if state is None:
         return Record(task_id, State.ENDED, ending=ending)
@@ -173,4 +174,5 @@ def _record(task_id: str, got: Any, pending: Any, dependents: Any, ended: Any) -
         float(deadline),
         _cause(cause),
         ending,
+        (name or b"").decode(),
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from celery.worker import state as worker_state
 
-from ..errors import DependencyFailedError, InvalidTaskError
+from ..errors import DependencyFailedError, InvalidTaskError, NoDependencyStore
 from ..policy.graph import HEADER
 from .parcel import CAUSE
 from .records import Cause, CauseKind
@@ -46,6 +46,10 @@ def error_of(value: Any) -> Exception:
             verb = "failed" if kind is CauseKind.FAILED else "was cancelled"
             text = f"task {dependency}, for which this one waited, {verb}: {error}"
             return DependencyFailedError(text, dependency)
+        case CauseKind.UNKEPT:
+            return NoDependencyStore(
+                f"the store of tasks that wait does not take this one: {error}"
+            )
         case _:
             return InvalidTaskError(CAUSE, value, "[kind, task id, error]")
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from celery import states
 from celery.backends.base import DisabledBackend
+from celery.exceptions import BackendError
+from kombu.exceptions import ContentDisallowed, SerializationError
 
 from ..errors import DependencyFailedError
 from ..policy.graph import plain
@@ -18,6 +21,9 @@ from .refusals import reason
 BATCH = 200
 #: Characters of a task's error that those see who wait for it.
 LONGEST_ERROR = 1000
+
+#: What a record raises that this process may not read, or cannot.
+UNREADABLE = (ContentDisallowed, SerializationError)
 
 _KINDS = {
     states.SUCCESS: EndKind.DONE,
@@ -51,23 +57,26 @@ class Results:
         ]
 
     def _look(self, names: list[str]) -> Iterator[Ending]:
-        for name, meta in self._metas(names):
-            kind = _KINDS.get(meta.get("status"))
-            if kind is not None:
-                yield Ending(name, kind, short(_text(kind, meta["result"])))
-
-    def _metas(self, names: list[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         backend = self._app.backend
         if "RedisBackend" in self._names:
             found = backend.mget([backend.get_key_for_task(name) for name in names])
             for name, value in zip(names, found, strict=True):
                 if value:
-                    yield name, backend.decode(value)
+                    yield from _ending(name, partial(backend.decode, value))
             return
+        statuses = dict.fromkeys(names, "")
+        away: tuple[type[Exception], ...] = (Exception,)
         if "DatabaseBackend" in self._names:
-            names = _ended(backend, names)
-        for name in names:
-            yield name, backend.get_task_meta(name, cache=False)
+            from sqlalchemy.exc import SQLAlchemyError
+
+            statuses = _statuses(backend, names)
+            away = (SQLAlchemyError, BackendError, OSError)
+        for name, status in statuses.items():
+            if status == states.SUCCESS:
+                yield Ending(name)  # What it returned is not asked for.
+            else:
+                meta = partial(backend.get_task_meta, name, cache=False)
+                yield from _ending(name, meta, away)
 
 
 def short(error: str) -> str:
@@ -75,16 +84,37 @@ def short(error: str) -> str:
     return plain(error[:LONGEST_ERROR])
 
 
-def _ended(backend: Any, names: list[str]) -> list[str]:
-    """Those of the tasks that have ended, by one query."""
+def _ending(
+    name: str, read: Callable[[], Any], away: tuple[type[Exception], ...] = ()
+) -> Iterator[Ending]:
+    """What a task's record says; nothing, where it has not ended.
+
+    Arguments:
+        read: gets the record. Of its errors those of ``away`` pass; the others, and those of
+            a record that is none, end the task: who waits for it could never read its result.
+    """
+    try:
+        meta = read()
+        kind = _KINDS.get(meta.get("status"))
+        text = "" if kind is None else _text(kind, meta["result"])
+    except Exception as exc:  # Also whatever an object's own code raises where it is rebuilt.
+        if isinstance(exc, away) and not isinstance(exc, UNREADABLE):
+            raise
+        kind, text = EndKind.FAILED, f"its result cannot be read: {exc!r}"
+    if kind is not None:
+        yield Ending(name, kind, short(text))
+
+
+def _statuses(backend: Any, names: list[str]) -> dict[str, str]:
+    """Of those of the tasks that have ended, by one query."""
     task = backend.task_cls
     session = backend.ResultSession()
     try:
-        query = session.query(task.task_id)
+        query = session.query(task.task_id, task.status)
         rows = query.filter(task.task_id.in_(names), task.status.in_(list(_KINDS))).all()
     finally:
         session.close()
-    return [row[0] for row in rows]
+    return dict(map(tuple, rows))
 
 
 def _text(kind: EndKind, result: Any) -> str:

@@ -177,6 +177,7 @@ class SqlStore:
             "deadline": parking.deadline,
             "expires": parking.expires,
             "replaced": parking.replaced,
+            "name": parking.name,
         }
 
     def _look_again(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Column, Double, Index, Integer, LargeBinary, MetaData, String, Table, Text
 from sqlalchemy.dialects import mysql
@@ -10,6 +11,13 @@ from sqlalchemy.dialects import mysql
 from ..policy.graph import LONGEST_ID
 
 _MYSQL = ("mysql", "mariadb")
+#: Whatever the database was made with: other engines have no transactions, and other character
+#: sets do not have all characters.
+_TABLE: dict[str, Any] = {
+    f"{dialect}_{option}": value
+    for dialect in _MYSQL
+    for option, value in (("engine", "InnoDB"), ("charset", "utf8mb4"))
+}
 #: MySQL compares texts without regard to case unless told otherwise, and its plain TEXT and BLOB
 #: end at 64 KiB.
 _ID = String(LONGEST_ID).with_variant(String(LONGEST_ID, collation="utf8mb4_bin"), *_MYSQL)
@@ -62,7 +70,9 @@ class Tables:
             Column("ended", String(16)),
             Column("error", _TEXT),
             Column("replaced", Integer, nullable=False, default=0),
+            Column("name", _TEXT, nullable=False),
             Index(f"{prefix}tasks_due", "home", "state", "wake_at"),
+            **_TABLE,
         )
         ended = Table(
             f"{prefix}ended",
@@ -71,6 +81,7 @@ class Tables:
             Column("ended", String(16), nullable=False),
             Column("error", _TEXT, nullable=False),
             Column("forget_at", Double, nullable=False, index=True),
+            **_TABLE,
         )
         return cls(metadata, tasks, _waits(prefix, metadata), ended)
 
@@ -82,4 +93,5 @@ def _waits(prefix: str, metadata: MetaData) -> Table:
         Column("dependency", _ID, primary_key=True),
         Column("task", _ID, primary_key=True),
         Index(f"{prefix}waits_task", "task"),
+        **_TABLE,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from celery import states
@@ -23,6 +23,8 @@ _STORED = {
     states.FAILURE: TaskStatus.FAILED,
     states.REVOKED: TaskStatus.CANCELLED,
 }
+#: What workers say of tasks that they hold.
+_HELD = {"active": TaskStatus.RUNNING, "reserved": TaskStatus.ASSIGNED}
 _ENDED = {
     EndKind.DONE: TaskStatus.COMPLETED,
     EndKind.FAILED: TaskStatus.FAILED,
@@ -41,6 +43,7 @@ class Node:
     waits_for: tuple[str, ...] = ()  # those of them that have not ended
     dependents: tuple[str, ...] = ()  # some of those that wait for it
     error: str = ""
+    name: str = ""  # where anybody knows it
 
 
 def collect(
@@ -75,9 +78,10 @@ def collect(
 def _node(
     task_id: str, record: Record | None, meta: Mapping[str, Any] | None, known: tuple[str, ...]
 ) -> Node:
-    status, error = TaskStatus.PENDING, ""
+    status, error, name = TaskStatus.PENDING, "", record.name if record is not None else ""
     if record is not None and record.ending is not None:
         status, error = _ENDED[record.ending.kind], record.ending.error
+    name = name or str((meta or {}).get("name") or "")  # There if results are extended.
     if meta is not None and meta["status"] in _STORED:
         status = _STORED[meta["status"]]
         result = meta.get("result")
@@ -85,7 +89,32 @@ def _node(
             error = error_text(result)
             status = TaskStatus.TIMEOUT if type(result).__name__ in _LIMITS else status
     if record is None:
-        return Node(task_id, status, dependencies=known, error=error)
+        return Node(task_id, status, dependencies=known, error=error, name=name)
     waits = record.open if record.state is State.PARKED else ()
     dependencies = record.dependencies or known
-    return Node(task_id, status, dependencies, waits, record.dependents, error)
+    return Node(task_id, status, dependencies, waits, record.dependents, error, name)
+
+
+def in_workers(
+    nodes: Mapping[str, Node], query: Callable[[Sequence[str]], Mapping[str, Any] | None]
+) -> dict[str, Node]:
+    """The same with what workers know of those that have not ended: that they run, and names.
+
+    Arguments:
+        query: asks all workers, as ``inspect().query_task`` does.
+    """
+    found = dict(nodes)
+    here = [
+        node.id
+        for node in nodes.values()
+        if node.status in (TaskStatus.PENDING, TaskStatus.RUNNING) and not node.waits_for
+    ]
+    for start in range(0, len(here), PAGE):
+        for tasks in (query(here[start : start + PAGE]) or {}).values():
+            for task_id, answer in tasks.items():
+                if task_id not in found:
+                    continue  # A worker that cannot say has something else to say.
+                (state, info), node = answer, found[task_id]
+                status = _HELD.get(state, node.status)
+                found[task_id] = replace(node, status=status, name=node.name or info["name"])
+    return found

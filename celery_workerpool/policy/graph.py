@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,8 @@ TIMEOUT_HEADER = "dependency_timeout"
 
 #: Characters that an id may have at most where it is to be waited for.
 LONGEST_ID = 255
+#: Seconds that a task may wait for others of which nothing is heard: thousands of years.
+LONGEST_TIMEOUT = 1e12
 
 
 class OnFailure(enum.StrEnum):
@@ -140,6 +141,6 @@ def _timeout(value: object) -> float | None:
     if value is None:
         return None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value <= 0:  # type: ignore[arg-type, operator]
+    if not is_number or not 0 < value <= LONGEST_TIMEOUT:  # type: ignore[operator]
         raise InvalidTaskError(TIMEOUT_HEADER, value, "seconds, as a number above 0")
     return float(value)  # type: ignore[arg-type]

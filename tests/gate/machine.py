@@ -1,8 +1,9 @@
-"""A whole deployment as a state machine: two workers, a broker, results, and crashes anywhere.
+"""A whole deployment as a state machine: two workers, a broker, results, and trouble anywhere.
 
 A crash may come before or after any step that a worker takes towards the store, the results or
 the broker, and in an SQL store between any two transactions. What the worker had in its memory
-is gone then; what it had not acknowledged is delivered again.
+is gone then; what it had not acknowledged is delivered again. In the same places an outage may
+begin, which the worker outlives. And there are tasks that the store does not take.
 """
 
 from __future__ import annotations
@@ -33,25 +34,53 @@ TASKS = 7
 DAY = 86400.0
 
 
-class Crash(Exception):
+class Crash(BaseException):
     """The worker's process is gone."""
 
 
+class Outage(Exception):
+    """Something does not answer."""
+
+
 class Fuse:
-    """Raises :class:`Crash` at a step, if it was lit."""
+    """Raises :class:`Crash` at a step, or :class:`Outage` at some, if it was lit."""
 
     def __init__(self) -> None:
-        self._left: int | None = None
+        self.light(None)
 
-    def light(self, steps: int | None) -> None:
-        self._left = steps
+    def light(self, steps: int | None, outage: int = 0) -> None:
+        """Burn for so many steps; then crash, or let so many steps fail."""
+        self._left, self._outage = steps, outage
 
     def step(self, *_: object) -> None:
-        if self._left is not None:
-            self._left -= 1
-            if self._left < 0:
-                self._left = None
-                raise Crash
+        if self._left is None:
+            return
+        self._left -= 1
+        if self._left >= 0:
+            return
+        if not self._outage:
+            self._left = None
+            raise Crash
+        if self._left < -self._outage:
+            self._left = None
+        else:
+            raise Outage
+
+
+class Picky:
+    """A store that does not take some tasks, nor does it say how one can know."""
+
+    def __init__(self, inner: Store) -> None:
+        self._inner = inner
+        self.refused: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def park(self, parkings: Sequence[Parking], now: float) -> list[Verdict]:
+        if not self.refused.isdisjoint(parking.id for parking in parkings):
+            raise ValueError("not this one")
+        return self._inner.park(parkings, now)
 
 
 class Fragile:
@@ -74,12 +103,13 @@ class Fragile:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A task as its submitter wants it; ``fails`` if it runs."""
+    """A task as its submitter wants it; ``fails`` if it runs, ``unkept`` by the store."""
 
     dependencies: tuple[int, ...]
     policy: OnFailure
     fails: bool
     ignores_result: bool
+    unkept: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +130,7 @@ class Deployment(RuleBasedStateMachine):
         super().__init__()
         self.now = 1_700_000_000.0
         self.fuse = Fuse()
-        self.store = self.open_store(self.fuse, Terms(keep=1000 * DAY, lease=30, repeat=600))
+        self.store = Picky(self.open_store(self.fuse, Terms(keep=1000 * DAY, lease=30, repeat=600)))
         self.queue: list[Message] = []
         self.results: dict[str, Ending] = {}
         self.ends: dict[int, EndKind] = {}
@@ -143,10 +173,14 @@ class Deployment(RuleBasedStateMachine):
                 data.draw(st.sampled_from(OnFailure)),
                 data.draw(st.integers(0, 4)) == 0,
                 data.draw(st.booleans()),
+                data.draw(st.integers(0, 9)) == 0,
             )
+            if self.plans[task].unkept:
+                self.store.refused.add(str(task))
 
     workers = st.integers(0, 1)
-    crashes = st.none() | st.integers(0, 12)
+    #: After how many steps, and how many steps an outage takes; 0: a crash.
+    crashes = st.none() | st.tuples(st.integers(0, 12), st.just(0) | st.integers(0, 8))
 
     @precondition(lambda self: len(self.sent) < TASKS)
     @rule(data=st.data())
@@ -158,7 +192,7 @@ class Deployment(RuleBasedStateMachine):
     @precondition(lambda self: self.queue)
     @rule(data=st.data(), worker=workers, crash=crashes, acknowledged=st.booleans())
     def deliver(
-        self, data: st.DataObject, worker: int, crash: int | None, acknowledged: bool
+        self, data: st.DataObject, worker: int, crash: tuple[int, int] | None, acknowledged: bool
     ) -> None:
         message = data.draw(st.sampled_from(self.queue))
         self.attempt(worker, crash, lambda keeper: self.receive(keeper, worker, message))
@@ -167,7 +201,7 @@ class Deployment(RuleBasedStateMachine):
 
     @precondition(lambda self: any(self.unreported))
     @rule(worker=workers, crash=crashes)
-    def report(self, worker: int, crash: int | None) -> None:
+    def report(self, worker: int, crash: tuple[int, int] | None) -> None:
         def work(keeper: Keeper) -> None:
             keeper.finish(self.unreported[worker])
             self.unreported[worker] = []
@@ -175,17 +209,21 @@ class Deployment(RuleBasedStateMachine):
         self.attempt(worker, crash, work)
 
     @rule(worker=workers, crash=crashes, later=st.sampled_from([0.0, 31.0, 700.0]))
-    def sweep(self, worker: int, crash: int | None, later: float) -> None:
+    def sweep(self, worker: int, crash: tuple[int, int] | None, later: float) -> None:
         self.now += later
         self.attempt(worker, crash, lambda keeper: keeper.sweep())
 
     # ── a worker ─────────────────────────────────────────────────────────────────────────
 
-    def attempt(self, worker: int, crash: int | None, work: Callable[[Keeper], None]) -> None:
-        self.fuse.light(crash)
+    def attempt(
+        self, worker: int, crash: tuple[int, int] | None, work: Callable[[Keeper], None]
+    ) -> None:
+        self.fuse.light(*(crash or (None,)))
         try:
             self.keepers[worker].flush()
             work(self.keepers[worker])
+        except Outage:
+            pass  # It tries again later.
         except Crash:
             self.keepers[worker] = self.new_keeper()
             # Without a result nobody else can know; so much is lost with any worker.
@@ -196,13 +234,11 @@ class Deployment(RuleBasedStateMachine):
     def receive(self, keeper: Keeper, worker: int, message: Message) -> None:
         if message.publication is None:
             (verdict,) = keeper.park([self.parking(message.task)])
-        elif keeper.claim([(str(message.task), message.publication)])[0]:
-            verdict = Verdict(Answer.READY, message.cause)
         else:
-            verdict = Verdict(Answer.DUPLICATE)
+            (verdict,) = keeper.claim([(str(message.task), message.publication)])
         self.queue.remove(message)
         if verdict.answer in (Answer.READY, Answer.REFUSED):
-            self.run(worker, message.task, verdict.cause)
+            self.run(worker, message.task, verdict.cause or message.cause)
 
     def parking(self, task: int) -> Parking:
         plan = self.plans[task]
@@ -219,6 +255,9 @@ class Deployment(RuleBasedStateMachine):
             assert None not in kinds, f"task {task} runs too early"
             assert plan.policy is OnFailure.RUN or set(kinds) <= {EndKind.DONE}
             kind = EndKind.FAILED if plan.fails else EndKind.DONE
+        elif cause.kind is CauseKind.UNKEPT:
+            assert plan.unkept, f"task {task} is as good as any"
+            kind = EndKind.FAILED
         else:
             assert self.ends[int(cause.dependency)] is not EndKind.DONE
             kind = EndKind.CANCELLED if cause.kind is CauseKind.REVOKED else EndKind.FAILED
@@ -251,6 +290,8 @@ class Deployment(RuleBasedStateMachine):
         plan = self.plans[task]
         if task not in self.sent:
             return None
+        if plan.unkept:
+            return EndKind.FAILED
         kinds = [self.expected(name) for name in plan.dependencies]
         bad = [kind for kind in kinds if kind not in (None, EndKind.DONE)]
         if bad and plan.policy is not OnFailure.RUN:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import redis
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -18,6 +19,7 @@ from celery_workerpool.gate.redis import RedisStore
 from celery_workerpool.gate.sql import SqlStore
 from celery_workerpool.gate.store import Store, Terms
 
+from .conftest import SERVERS, server_url, sqlite_engine
 from .machine import Deployment, Fuse
 
 Open = Callable[[Fuse, Terms], Store]
@@ -53,22 +55,20 @@ def test_in_redis(redis_url: str) -> None:
 
 def test_in_sqlite(tmp_path: Path) -> None:
     def open_store(fuse: Fuse, terms: Terms) -> Store:
-        engine = make_engine(f"sqlite:///{tmp_path / uuid.uuid4().hex}", {})
-        event.listen(engine, "connect", _without_sync)
+        engine = sqlite_engine(tmp_path / uuid.uuid4().hex)
         event.listen(engine, "begin", fuse.step)
         return SqlStore(engine, terms)
 
     check(open_store, 6)
 
 
-def test_in_postgresql(postgresql_url: str) -> None:
+@pytest.mark.parametrize("server", SERVERS)
+def test_on_a_server_with_sql(request: pytest.FixtureRequest, server: str) -> None:
+    url = server_url(request, server)
+
     def open_store(fuse: Fuse, terms: Terms) -> Store:
-        engine = make_engine(postgresql_url, {})
+        engine = make_engine(url, {})
         event.listen(engine, "begin", fuse.step)
         return SqlStore(engine, terms, f"t{uuid.uuid4().hex[:12]}_")
 
     check(open_store, 4)
-
-
-def _without_sync(connection: object, _: object) -> None:
-    connection.execute("PRAGMA synchronous = OFF")  # type: ignore[attr-defined]

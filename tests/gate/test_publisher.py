@@ -48,9 +48,12 @@ def test_one_that_the_broker_refuses_does_not_hold_up_the_others(queue: Any) -> 
     app, simple = queue
     good, bad = release(1, simple.queue.name), release(2, "x", exchange="there is none")
     publisher = Publisher(app)
-    assert publisher.publish([bad, good]) == [good]
+    (out,) = publisher.publish([good, bad])
     publisher.close()
-    assert simple.get(timeout=5).headers[PUBLICATION] == "p1"
+    assert (out.id, out.known_as) == ("1", "p1")
+    names = [simple.get(timeout=5).headers[PUBLICATION] for _ in range(simple.qsize())]
+    assert names[-1] == out.publication
+    assert len(set(names)) == len(names), "copies are told from each other"
 
 
 class Channel:

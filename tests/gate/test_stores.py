@@ -202,10 +202,11 @@ def test_many_dependents_are_released_in_turns(make_store: MakeStore) -> None:
 def test_the_store_tells_what_it_knows(make_store: MakeStore) -> None:
     store = make_store()
     assert store.look(["t"]) == {}
-    park(store, "t", "b", "a")
+    park(store, "t", "b", "a", name="réport 🍵")
     assert park(store, "a", "x").awaited
     record = store.look(["t", "a", "nobody"])["t"]
     assert (record.dependencies, record.open) == (("b", "a"), ("a", "b"))
+    assert record.name == "réport 🍵"
     assert record.state is State.PARKED
     assert (record.parked_at, record.deadline) == (NOW, NOW + DAY)
     assert store.look(["a"])["a"].dependents == ("t",)

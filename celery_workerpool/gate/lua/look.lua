@@ -2,7 +2,7 @@
 local found = {}
 for i, id in ipairs(args.items) do
   local got = call('HMGET', key('task', id), 'state', 'dependencies', 'policy', 'at', 'deadline',
-    'kind', 'dependency', 'error')
+    'name', 'kind', 'dependency', 'error')
   local ended = ending(id)
   if got[1] or ended then
     found[i] = {got, call('SMEMBERS', key('open', id)),

@@ -1,4 +1,5 @@
--- args.items: {id, dependencies, policy, deadline, expires, replaced, known = {id = {kind, error}}}
+-- args.items: {id, dependencies, policy, deadline, expires, replaced, name,
+--   known = {id = {kind, error}}}
 -- ARGV[2…]: their parcels. Returns {answer, cause or false, open, awaited} for each.
 local function park(item, parcel)
   local id, task = item.id, key('task', item.id)
@@ -20,8 +21,8 @@ local function park(item, parcel)
   end
   if #open == 0 then return {'ready', false, {}, 0} end
   call('DEL', task)
-  call('HSET', task, 'state', 'parked', 'replaced', item.replaced, 'home', HOME, 'policy', item.policy, 'parcel', parcel,
-    'at', NOW, 'deadline', item.deadline, 'dependencies', cjson.encode(item.dependencies))
+  call('HSET', task, 'state', 'parked', 'replaced', item.replaced, 'home', HOME,
+    'policy', item.policy, 'parcel', parcel, 'name', item.name, 'at', NOW, 'deadline', item.deadline, 'dependencies', cjson.encode(item.dependencies))
   local due = item.deadline
   if item.expires ~= cjson.null then
     call('HSET', task, 'expires', item.expires)

@@ -11,11 +11,11 @@ from click import unstyle
 from celery_workerpool import TaskStatus
 from celery_workerpool.cli.graph import tree
 from celery_workerpool.gate.records import Ending, EndKind, Record, State
-from celery_workerpool.gate.tree import Node, collect
+from celery_workerpool.gate.tree import Node, collect, in_workers
 
 #: d waits for b and c, both for a; b has failed.
 RECORDS = {
-    "d": Record("d", State.PARKED, dependencies=("b", "c"), open=("c",)),
+    "d": Record("d", State.PARKED, dependencies=("b", "c"), open=("c",), name="report"),
     "c": Record("c", State.CLAIMED, dependencies=("a",)),
     "b": Record("b", State.ENDED, ("a",), ending=Ending("b", EndKind.FAILED, "E()")),
 }
@@ -60,9 +60,32 @@ def test_what_no_worker_has_seen_yet() -> None:
     assert nodes["new"].dependencies == ("d",) and "a" in nodes
 
 
+def test_what_workers_know_of_it() -> None:
+    asked: list[str] = []
+
+    def query(ids: Sequence[str]) -> dict[str, Any]:
+        asked.extend(ids)
+        return {
+            "one": {"x": ["active", {"name": "resize"}], "y": ["reserved", {"name": "resize"}]},
+            "two": {"z": ["ready", {"name": "resize"}]},
+            "three": {"error": "it cannot say"},
+        }
+
+    nodes = found("d", "x", "y", "z")
+    known = in_workers(nodes, query)
+    assert asked == ["x", "y", "z", "c"], "those that may be in a worker"
+    assert [(node.status.name, node.name) for node in map(known.get, ("x", "y", "z", "d"))] == [  # type: ignore[union-attr]
+        ("RUNNING", "resize"),
+        ("ASSIGNED", "resize"),
+        ("PENDING", "resize"),
+        ("PENDING", "report"),
+    ]
+    assert in_workers(nodes, lambda ids: None) == nodes, "no worker answers"
+
+
 def test_the_tree_in_a_terminal() -> None:
     assert [unstyle(line) for line in tree(found("d"), "d")] == [
-        "d  PENDING  waits for 1 of 2",
+        "d  PENDING  report  waits for 1 of 2",
         "├─ b  FAILED  E()",
         "│  └─ a  COMPLETED",
         "└─ c  RUNNING",

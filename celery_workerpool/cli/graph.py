@@ -15,7 +15,7 @@ from celery.platforms import EX_UNAVAILABLE
 
 from ..errors import SettingsError
 from ..gate.opening import open_store
-from ..gate.tree import Node, collect
+from ..gate.tree import Node, collect, in_workers
 from ..settings import Settings
 from ..stored import get_many
 
@@ -26,12 +26,26 @@ MOST = 500
 
 @click.command(name="graph", cls=CeleryCommand, help="Show what tasks wait for, as a tree.")
 @click.argument("task_ids", nargs=-1, required=True, metavar="ID...")
+@click.option(
+    "-t",
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    cls=CeleryOption,
+    help="Seconds to wait for what workers know; 0: do not ask them.",
+)
 @click.option("-j", "--json", "as_json", is_flag=True, cls=CeleryOption, help="Output as JSON.")
 @click.pass_context
 @handle_preload_options
-def graph(ctx: click.Context, task_ids: tuple[str, ...], as_json: bool, **_: object) -> None:
-    """Needs no worker: the gate's store and the result backend know."""
-    nodes = _collect(ctx.obj.app, task_ids)
+def graph(
+    ctx: click.Context, task_ids: tuple[str, ...], timeout: float, as_json: bool, **_: object
+) -> None:
+    """Needs no worker: the gate's store and the result backend know. Workers know what runs."""
+    app = ctx.obj.app
+    nodes = _collect(app, task_ids)
+    if timeout:
+        inspect = app.control.inspect(timeout=timeout)
+        nodes = in_workers(nodes, lambda ids: inspect.query_task(*ids))
     if as_json:
         found = {task_id: asdict(node) for task_id, node in nodes.items()}
         ctx.obj.echo(json.dumps(found, default=lambda value: value.value))
@@ -83,7 +97,7 @@ def tree(nodes: Mapping[str, Node], root: str) -> Iterator[str]:
 def _line(node: Node) -> str:
     status = node.status.name
     shown = click.style(status, fg=COLOURS.get(status, "red"))
-    notes = [f"{node.id}  {shown}"]
+    notes = [f"{node.id}  {shown}", *filter(None, [node.name])]
     if node.waits_for:
         notes.append(f"waits for {len(node.waits_for)} of {len(node.dependencies)}")
     if node.error and status != "COMPLETED":

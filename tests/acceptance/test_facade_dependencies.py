@@ -92,7 +92,8 @@ def test_results_and_failures_of_what_it_waited_for(make_worker: Workers, tmp_pa
 
 def test_a_graph_from_end_to_end(make_worker: Workers, tmp_path: Path) -> None:
     trace = Trace(tmp_path)
-    conf = {"task_send_sent_event": False, **ONE_AT_A_TIME}
+    silent = {"task_track_started": False, "result_extended": False}
+    conf = {"task_send_sent_event": False, **silent, **ONE_AT_A_TIME}
     with deployed(make_worker, **conf) as deployment, deployment.manager() as manager:
         layers = [[f"{layer}.{n}" for n in range(5)] for layer in range(4)]
         graph = {
@@ -114,8 +115,8 @@ def test_a_graph_from_end_to_end(make_worker: Workers, tmp_path: Path) -> None:
         assert nodes[ids["gate"]].status is TaskStatus.RUNNING
         assert set(nodes[ids["3.0"]].waits_for) == {ids[name] for name in layers[2]}
         shown = celery(deployment.first, "workerpool", "graph", ids["3.0"]).stdout
-        assert f"{ids['3.0']}  PENDING  waits for 5 of 5" in shown
-        assert f"{ids['gate']}  RUNNING" in shown
+        assert f"{ids['3.0']}  PENDING  CUSTOM  waits for 5 of 5" in shown
+        assert f"{ids['gate']}  RUNNING  CUSTOM" in shown, "nothing is stored of it"
 
         trace.open_gate()
         assert manager.wait(ids.values(), timeout=60)

@@ -1,11 +1,12 @@
 """Short cuts through py-amqp, where the worker's main process spends most of its time.
 
-Both do what py-amqp does, in fewer steps, and both step aside where it is not the py-amqp that
-they know:
+They do what py-amqp does, in fewer steps, and step aside where it is not the py-amqp that they
+know:
 
 - kombu reads one message a round of the event loop, and py-amqp takes it apart with nine system
   calls that read a few bytes each, and six that switch the socket's timeout. Here what is there
   is read once, and py-amqp takes its frames from the buffer that it keeps anyway.
+- A delivery is taken apart in one go, see :mod:`.deliveries`.
 - An acknowledgement is always the same 21 bytes but for the tag.
 """
 
@@ -17,14 +18,15 @@ from typing import Any
 
 from amqp import RecoverableConnectionError
 
+from . import deliveries
+from .deliveries import FRAME, FRAME_END
+
 #: Bytes for one read, and so for the work between two looks at the children.
 READ_SIZE = 1 << 14
 
-#: Type, channel and size of a frame; its payload and an end mark follow.
-_HEADER_SIZE = 7
 #: A whole frame: header, the method's class and number, delivery tag, multiple, end mark.
 _ACK = struct.Struct(">BHIHHQBB")
-_METHOD, _END, _ACK_SIZE, _BASIC, _BASIC_ACK = 1, 0xCE, 13, 60, 80
+_METHOD, _ACK_SIZE, _BASIC, _BASIC_ACK = 1, 13, 60, 80
 
 
 def read_in_pieces(hub: Any, connection: Any) -> None:
@@ -49,12 +51,13 @@ def _read(connection: Any, transport: Any, sock: socket.socket) -> None:
         connection.drain_events(timeout=0)  # It has the error for this.
     transport._read_buffer += data
     while _begins_with_frame(transport._read_buffer) and connection.transport is transport:
-        connection.blocking_read()  # Which does not read: all it wants is in the buffer.
+        if not deliveries.take(connection, transport):
+            connection.blocking_read()  # Which does not read: all it wants is in the buffer.
 
 
 def _begins_with_frame(data: bytes) -> bool:
-    size = len(data) - _HEADER_SIZE - 1  # of the payload, at most
-    return size >= 0 and size >= int.from_bytes(data[3:_HEADER_SIZE], "big")
+    size = len(data) - FRAME.size - 1  # of the payload, at most
+    return size >= 0 and size >= FRAME.unpack_from(data)[2]
 
 
 def acknowledge_in_one_piece(channel: Any) -> None:
@@ -76,7 +79,7 @@ def acknowledge_in_one_piece(channel: Any) -> None:
                 _BASIC_ACK,
                 delivery_tag,
                 multiple,
-                _END,
+                FRAME_END,
             )
         )
         connection.bytes_sent += 1  # The heartbeat wants to know whether anything was.

@@ -30,10 +30,15 @@ OF_TASKS = {
 
 # Prefork's warm shutdown waits for ever now and then after a child was killed: its children share
 # a queue, and with it a lock that the dead one may have held.
-PREFORK = pytest.param("prefork", marks=pytest.mark.flaky(reruns=3))
+PREFORK = pytest.param("redis", "prefork", marks=pytest.mark.flaky(reruns=3))
+OURS = "celery_workerpool:WorkerPool"
 
 
-@pytest.mark.parametrize("pool", ["celery_workerpool:WorkerPool", PREFORK])
+@pytest.mark.parametrize(
+    ("broker_url", "pool"),
+    [("redis", OURS), ("rabbitmq", OURS), PREFORK],
+    indirect=["broker_url"],
+)
 def test_every_signal_in_its_process(make_worker: Workers, tmp_path: Path, pool: str) -> None:
     """The same table for this pool and for prefork."""
     trace = Trace(tmp_path)

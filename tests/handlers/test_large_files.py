@@ -14,7 +14,7 @@ from .support import python
 
 MIB = 1 << 20
 #: With LARGE_FILE_MIB=1024 in the environment it is a gibibyte, and takes minutes.
-SIZE = int(os.environ.get("LARGE_FILE_MIB", "210")) * MIB
+SIZE = int(os.environ.get("LARGE_FILE_MIB", "128")) * MIB
 #: Beyond what the interpreter and the libraries take.
 ALLOWED = 40 * MIB
 

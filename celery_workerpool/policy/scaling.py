@@ -19,10 +19,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
 
+from .fitting import Fitting
+
 #: Seconds that tasks must have waited, all children busy, before more children are started.
 MOMENT = 0.5
 #: Seconds over which children must have been busy when fewer tasks wait than there are children.
 STRETCH = 5.0
+#: The same in a pool whose size was found to fit: it is not to grow for each chance peak.
+FITTED_STRETCH = 15.0
 #: Seconds that a number of waiting tasks which still rises is given before it is acted on.
 RISING = 1.0
 #: Seconds between two looks while tasks wait, and while none do.
@@ -95,6 +99,7 @@ class Scaler:
         self._samples: deque[_Sample] = deque()
         self._up_at = self._down_at = self._held_at = -inf
         self._on_trial = False  # the last time down may yet turn out to have been too early
+        self._fitting = Fitting()
 
     def decide(self, load: Load, now: float, room: Callable[[], Room]) -> Decision | None:
         """What is to be done now, if anything.
@@ -132,7 +137,8 @@ class Scaler:
             return None
         waited = self._waited(load, now)
         # A round of tasks more than there is: no need to look at the past.
-        span = MOMENT if waited >= load.size else STRETCH
+        stretch = FITTED_STRETCH if self._fitting.fitted == load.size else STRETCH
+        span = MOMENT if waited >= load.size else stretch
         utilization = self._utilization(span)
         if utilization is None or utilization < rules.up_threshold:
             return None
@@ -149,7 +155,7 @@ class Scaler:
         if not added:
             self._held_at = now
             return Decision(load.size, load.size, why)
-        self._grown(now)
+        self._grown(load.size, now)
         return Decision(load.size, load.size + added, why)
 
     def _waited(self, load: Load, now: float) -> int:
@@ -163,7 +169,8 @@ class Scaler:
         shown = all(sample.load.waiting for sample in self._since(now - RISING))
         return load.waiting if shown and self._samples[0].at <= now - RISING else 0
 
-    def _grown(self, now: float) -> None:
+    def _grown(self, size: int, now: float) -> None:
+        self._fitting.grown(size, self.rules.idle_timeout, now)
         if self._on_trial:
             self._on_trial = False
             soon = now - self._down_at < self.rules.down_cooldown
@@ -182,6 +189,11 @@ class Scaler:
         if now - self._down_at < rules.down_cooldown:
             return None
         target, why = self._calm(load, now)
+        fits, reason = self._fitting.decide(load.size, rules.up_threshold, rules.idle_timeout, now)
+        fits = max(fits, rules.min_workers, load.busy)
+        if fits < target:
+            target, why = fits, reason
+            self._fitting.follow(fits, now)
         if load.size - load.long_idle < target:
             target = load.size - load.long_idle
             why = f"{load.long_idle} idle for {rules.idle_timeout:g} s"
@@ -220,7 +232,10 @@ class Scaler:
         if self._samples and self._samples[-1].at >= now:
             self._samples.pop()  # Asked twice in a moment.
         self._samples.append(_Sample(now, load))
-        horizon = now - max(self._while, STRETCH)
+        waited = min(sample.load.waiting for sample in self._since(now - MOMENT)) > 0
+        waited = waited or load.waiting >= max(1, load.size)
+        self._fitting.note(load.busy_seconds, waited, self.rules.idle_timeout, now)
+        horizon = now - max(self._while, FITTED_STRETCH)
         while len(self._samples) > 2 and self._samples[1].at <= horizon:
             self._samples.popleft()
 

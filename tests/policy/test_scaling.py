@@ -186,7 +186,7 @@ def test_a_steady_trickle_does_not_keep_the_pool_large() -> None:
 
 
 def test_one_busy_second_in_the_while_is_a_reason_to_stay() -> None:
-    story = Story(size=8)
+    story = Story(ScalingRules(2, 8, idle_timeout=3600.0), size=8)
     for _ in range(40):
         story.goes_on(10, busy=0)
         story.goes_on(1, busy=8)
@@ -224,6 +224,57 @@ def test_patience_wears_off_when_it_was_not_needed() -> None:
         story.goes_on(600, busy=0)
     assert story.size == 2
     assert story.scaler.patience == 1
+
+
+# ── neither calm nor short of children ───────────────────────────────────────────────────────
+
+
+def test_a_steady_load_ends_with_the_children_it_needs_and_some_to_spare() -> None:
+    story = Story(size=8)
+    story.goes_on(299, busy=3)
+    assert story.sizes == []
+    story.goes_on(600, busy=3)
+    assert story.sizes == [5]
+    assert story.reason == "in 300 s at most 3.0 busy over 15 s, 3.0 at once"
+
+
+def test_what_runs_at_once_for_a_moment_does_not_wait_for_a_second_round_afterwards() -> None:
+    story = Story(size=8)
+    for _ in range(80):
+        story.goes_on(9, busy=0)
+        story.goes_on(1, busy=8, waiting=max(0, 8 - story.size))
+    assert story.sizes == [5]
+
+
+def test_where_tasks_have_waited_the_pool_is_not_too_large() -> None:
+    story = Story(size=8)
+    for _ in range(10):
+        story.goes_on(100, busy=3)
+        story.goes_on(1, busy=8, waiting=1)
+    assert story.sizes == []
+
+
+def test_the_next_try_waits_longer_each_time_that_a_size_was_too_small() -> None:
+    """Three are busy, but eight tasks come together once the pool believes that five are enough."""
+    story = Story(size=8)
+    for _ in range(4 * 3600):
+        story.goes_on(1, busy=3)
+        if story.size < 8:
+            story.goes_on(2, busy=8, waiting=8)
+    shrunk = [at for at, decision in story.decisions if decision.target < decision.before]
+    pauses = [later - at for at, later in pairwise(shrunk)]
+    assert [round(pause / RULES.idle_timeout) for pause in pauses] == [2, 4, 8, 16, 16]
+
+
+def test_a_chance_peak_is_no_reason_to_grow_again() -> None:
+    story = Story(size=8)
+    story.goes_on(310, busy=3)
+    assert story.sizes == [5]
+    story.goes_on(3, busy=5, waiting=1)
+    story.goes_on(300, busy=3)
+    assert story.sizes == [5]
+    story.goes_on(16, busy=5, waiting=1)
+    assert story.sizes == [5, 6], "but a load that stays is"
 
 
 # ── bounds ───────────────────────────────────────────────────────────────────────────────────

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from celery_workerpool.policy.scaling import Load, Room, Scaler, ScalingRules
+from celery_workerpool.policy.scaling import SOON, Load, Room, Scaler, ScalingRules
 
 from .simulation import MULTIPLIER, Pool
 
@@ -60,7 +60,7 @@ class ThisPool:
 
     def received(self, pool: Pool, now: float) -> int | None:
         if pool.busy >= pool.size:
-            self._next = min(self._next, now)
+            self._next = min(self._next, now + SOON)
         return None
 
     def look(self, pool: Pool, now: float) -> int | None:

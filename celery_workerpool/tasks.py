@@ -7,7 +7,9 @@ pool alone: whoever can send messages could have files read that no task of the 
 
 from __future__ import annotations
 
+import logging
 import random
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -25,6 +27,10 @@ from .process.reporting import report_progress
 from .settings import Settings
 from .stored import SuccessfulResults
 
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks whether a running task has been cancelled.
+LOOK_EVERY = 1.0
 #: The name of the task.
 TASK = "celery_workerpool.run"
 #: The header that carries :class:`Order`.
@@ -148,9 +154,13 @@ def run(self: Any, task_type: str, payload: Any) -> Any:
         files=handlers.Files.within(settings.file_roots),
         modules=settings.custom_modules,
         report=report_progress,
+        is_cancelled=Cancellation(self).seen,
     )
     try:
         return handlers.run(handlers.task_type(task_type), payload, context)
+    except TaskCancelled:
+        _stop_if_cancelled(self)
+        raise
     except PERMANENT:
         raise
     except Exception as exc:
@@ -180,8 +190,35 @@ def _leave_expiry_to_workers(signature: Any) -> None:
         signature.options["headers"] = {**(signature.options["headers"] or {}), "expires": moment}
 
 
-def _stop_if_cancelled(task: Any) -> None:
+class Cancellation:
+    """Whether a running task has been cancelled, for handlers that ask.
+
+    Most are ended by a signal before they do. But a worker hears nothing where remote control is
+    off, or while its connection is lost, and a task can survive the signal.
+    """
+
+    def __init__(self, task: Any) -> None:
+        self._task = task
+        self._seen = False
+        self._next_look = time.monotonic() + LOOK_EVERY
+
+    def seen(self) -> bool:
+        """Looked up once a second at most."""
+        if not self._seen and (now := time.monotonic()) >= self._next_look:
+            self._next_look = now + LOOK_EVERY
+            try:
+                self._seen = _is_cancelled(self._task)
+            except Exception as exc:  # Backends break in many ways; the task goes on.
+                logger.debug("cannot look up whether the task is cancelled: %r", exc)
+        return self._seen
+
+
+def _is_cancelled(task: Any) -> bool:
     key = cancellation(task.request.id or "")
-    if task.backend.get_task_meta(key, cache=False)["status"] == states.REVOKED:
+    return bool(task.backend.get_task_meta(key, cache=False)["status"] == states.REVOKED)
+
+
+def _stop_if_cancelled(task: Any) -> None:
+    if _is_cancelled(task):
         task.backend.mark_as_revoked(task.request.id, "cancelled", request=task.request)
         raise Ignore

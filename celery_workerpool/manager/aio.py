@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..gate.tree import Node
+from .asking import ANSWER_TIMEOUT
 from .events import ManagerEvent
 from .listeners import ROOM
 from .manager import Manager
@@ -92,21 +93,23 @@ class WorkerManager(Manager):
         """See ``graph``."""
         return await asyncio.to_thread(self.graph, task_ids)
 
-    async def awhy_waiting(self, task_id: str) -> Waiting:
+    async def awhy_waiting(self, task_id: str, timeout: float = ANSWER_TIMEOUT) -> Waiting:
         """See ``why_waiting``."""
-        return await asyncio.to_thread(self.why_waiting, task_id)
+        return await asyncio.to_thread(self.why_waiting, task_id, timeout)
 
-    async def aget_metrics(self) -> Metrics:
+    async def aget_metrics(self, timeout: float = ANSWER_TIMEOUT) -> Metrics:
         """See ``get_metrics``."""
-        return await asyncio.to_thread(self.get_metrics)
+        return await asyncio.to_thread(self.get_metrics, timeout)
 
-    async def aget_worker_status(self) -> list[WorkerStatus]:
+    async def aget_worker_status(self, timeout: float = ANSWER_TIMEOUT) -> list[WorkerStatus]:
         """See ``get_worker_status``."""
-        return await asyncio.to_thread(self.get_worker_status)
+        return await asyncio.to_thread(self.get_worker_status, timeout)
 
-    async def aperform_health_checks(self) -> dict[str, NodeHealth]:
+    async def aperform_health_checks(
+        self, timeout: float = ANSWER_TIMEOUT
+    ) -> dict[str, NodeHealth]:
         """See ``perform_health_checks``."""
-        return await asyncio.to_thread(self.perform_health_checks)
+        return await asyncio.to_thread(self.perform_health_checks, timeout)
 
     async def ashutdown(self, wait: bool = True, timeout: float = 30.0) -> None:
         """See ``shutdown``."""

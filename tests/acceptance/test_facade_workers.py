@@ -251,9 +251,9 @@ def test_asyncio(make_worker: Workers, tmp_path: Path) -> None:
             assert await manager.acancel_task(last) is False
             task = await manager.aget_task(last)
             assert task.status is TaskStatus.COMPLETED
-            assert (await manager.aget_metrics()).completed_tasks >= 20
-            assert await manager.aget_worker_status()
-            assert await manager.aperform_health_checks()
+            assert (await manager.aget_metrics(timeout=LONG)).completed_tasks >= 20
+            assert await manager.aget_worker_status(timeout=LONG)
+            assert await manager.aperform_health_checks(timeout=LONG)
         events = await asyncio.wait_for(listening, 30)
         assert [event.task.id for event in events] == [last]
 

@@ -10,8 +10,11 @@ from celery import Celery, states
 from celery.app.trace import build_tracer
 from celery.canvas import Signature
 
-from celery_workerpool import SettingsError
-from celery_workerpool.tasks import HEADER, TASK, Order
+from celery_workerpool import SettingsError, WorkerTaskType, tasks
+from celery_workerpool.errors import TaskCancelled
+from celery_workerpool.handlers import Handler, TaskContext
+from celery_workerpool.handlers.registry import _handlers
+from celery_workerpool.tasks import HEADER, TASK, Order, cancellation
 
 #: A function that fails, and fails again.
 FAILS = ["CUSTOM", {"function": "operator.truediv", "args": [1, 0]}]
@@ -88,3 +91,44 @@ def test_a_retry_expires_as_the_task_does(app: Celery, monkeypatch: pytest.Monke
     (options,) = sent
     assert options["headers"]["expires"] == "2100-01-01T00:00:00+00:00"
     assert "expires" not in options
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_a_handler_that_asks_hears_that_it_is_cancelled(
+    app: Celery, monkeypatch: pytest.MonkeyPatch, cancelled: bool
+) -> None:
+    """As where the worker cannot be told. A task that ends itself has failed, though."""
+    monkeypatch.setattr(tasks, "LOOK_EVERY", 0.0)
+    asked: list[bool] = []
+
+    def work(payload: Any, ctx: TaskContext) -> None:
+        asked.append(ctx.cancelled)
+        if cancelled:
+            app.backend.mark_as_revoked(cancellation(ctx.task_id), "cancelled")
+        asked.append(ctx.cancelled)
+        ctx.check()
+        raise TaskCancelled(ctx.task_id)
+
+    monkeypatch.setitem(_handlers, WorkerTaskType.CUSTOM, Handler(WorkerTaskType.CUSTOM, work))
+    sending(monkeypatch, lambda again: pytest.fail("sent"))
+    task_id = f"asks-{cancelled}"
+    run(app, task_id, Order())
+    assert asked == [False, cancelled]
+    assert app.backend.get_state(task_id) == (states.REVOKED if cancelled else states.FAILURE)
+
+
+def test_a_backend_that_is_away_cancels_nothing(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "LOOK_EVERY", 0.0)
+    asked: list[bool] = []
+
+    def work(payload: Any, ctx: TaskContext) -> None:
+        with monkeypatch.context() as away:
+            away.setattr(app.backend, "get_task_meta", lambda *_, **__: 1 / 0)
+            asked.append(ctx.cancelled)
+
+    monkeypatch.setitem(_handlers, WorkerTaskType.CUSTOM, Handler(WorkerTaskType.CUSTOM, work))
+    run(app, "six", Order())
+    assert asked == [False]
+    assert app.backend.get_state("six") == states.SUCCESS

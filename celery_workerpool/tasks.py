@@ -156,8 +156,11 @@ def run(self: Any, task_type: str, payload: Any) -> Any:
         report=report_progress,
         is_cancelled=Cancellation(self).seen,
     )
+    _note("starts", self, task_type, context)
     try:
-        return handlers.run(handlers.task_type(task_type), payload, context)
+        result = handlers.run(handlers.task_type(task_type), payload, context)
+        _note("has ended", self, task_type, context)
+        return result
     except TaskCancelled:
         _stop_if_cancelled(self)
         raise
@@ -165,6 +168,8 @@ def run(self: Any, task_type: str, payload: Any) -> Any:
         raise
     except Exception as exc:
         decision = order.retries.decide(self.request.retries, random)
+        what = f"in {decision.wait:.1f} s again" if decision.again else "not again"
+        _note(f"has failed, {what}: {exc!r}", self, task_type, context)
         if not decision.again:
             raise
         again = self.signature_from_request(
@@ -172,6 +177,19 @@ def run(self: Any, task_type: str, payload: Any) -> Any:
         )
         _leave_expiry_to_workers(again)
         raise Retry(exc=exc, when=decision.wait, sig=again) from exc
+
+
+def _note(what: str, task: Any, task_type: str, context: handlers.TaskContext) -> None:
+    """Log it for debugging; the record has the fields of those that a manager writes."""
+    if logger.isEnabledFor(logging.DEBUG):
+        fields = {
+            "task_id": context.task_id,
+            "task_type": task_type,
+            "attempt": context.attempt,
+            "worker_id": task.request.hostname,
+        }
+        text = f"{task_type}[{context.task_id}] attempt {context.attempt} {what}"
+        logger.debug("%s", text, extra=fields)
 
 
 def _dependency_results(task: Any) -> SuccessfulResults:

@@ -34,7 +34,7 @@ def create_worker_manager(app: Any = None, **settings: Any) -> WorkerManager:
     """
     made = ManagerSettings.make(settings)
     if made.enable_debug_logging:
-        logging.getLogger("celery_workerpool").setLevel(logging.DEBUG)
+        _log_everything()
     if app is not None:
         for name in settings:
             if name in _OF_WORKERS:
@@ -43,6 +43,16 @@ def create_worker_manager(app: Any = None, **settings: Any) -> WorkerManager:
         return WorkerManager(made, lambda: app)
     share = _Share({name: getattr(made, name) for name in WORKER_SETTINGS})
     return WorkerManager(made, share.open, share.close, share.trouble, local=True)
+
+
+def _log_everything() -> None:
+    """To where the application logs; if it has not said where, to the standard error."""
+    logger = logging.getLogger("celery_workerpool")
+    logger.setLevel(logging.DEBUG)
+    if not logger.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        logger.addHandler(handler)
 
 
 class _Share:

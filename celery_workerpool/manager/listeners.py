@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..errors import SettingsError
+from . import journal
 from .events import KINDS, NAMES, EventsDropped, ManagerEvent, snake
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class Listeners:
 
     def tell(self, event: ManagerEvent) -> None:
         """Have everybody told who wants to know."""
+        journal.note(event)
         with self._changed:
             entries = self._by_name.get(NAMES[type(event)], [])
             for entry in list(entries):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -132,3 +133,19 @@ def test_a_backend_that_is_away_cancels_nothing(
     run(app, "six", Order())
     assert asked == [False]
     assert app.backend.get_state("six") == states.SUCCESS
+
+
+def test_attempts_are_logged_for_debugging(
+    app: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, tasks.logger.name)
+    sending(monkeypatch, lambda again: None)
+    run(app, "seven", Order(retry_delay=0.0), retries=1, hostname="w1@host")
+    assert [
+        (record.task_id, record.task_type, record.attempt, record.worker_id)  # type: ignore[attr-defined]
+        for record in caplog.records
+    ] == [("seven", "CUSTOM", 2, "w1@host")] * 2
+    assert caplog.messages == [
+        "CUSTOM[seven] attempt 2 starts",
+        "CUSTOM[seven] attempt 2 has failed, in 0.0 s again: ZeroDivisionError('division by zero')",
+    ]

@@ -63,9 +63,15 @@ def asked(worker: CeleryWorker, times: int) -> None:
     wait_until(lambda: worker.stats()["sharing"]["asked"] >= goal, f"asked {times} times more")
 
 
-def test_tasks_of_the_facade_move_too(make_worker: Workers, tmp_path: Path) -> None:
+def test_tasks_of_the_facade_move_too(
+    make_worker: Workers, broker_url: str, tmp_path: Path
+) -> None:
+    """On RabbitMQ from a quorum queue, whose consumers keep the prefetch they begin with."""
     trace = Trace(tmp_path)
-    with deployed(make_worker, workers=2) as deployment:
+    conf: dict[str, Any] = {}
+    if broker_url.startswith("amqp"):
+        conf = {"task_default_queue_type": "quorum", "task_queue_max_priority": None}
+    with deployed(make_worker, workers=2, **conf) as deployment:
         manager = deployment.manager()
         try:
             held = [manager.submit_task(*call("hold", trace.gate, trace.path, "held"))]
@@ -75,5 +81,7 @@ def test_tasks_of_the_facade_move_too(make_worker: Workers, tmp_path: Path) -> N
             assert not manager.wait(held, timeout=0)
             trace.open_gate()
             assert manager.wait(held, timeout=30)
+            if conf:  # RabbitMQ gives each worker its part.
+                assert sum(map(given_back, deployment.workers)) > 0
         finally:
             manager.shutdown()

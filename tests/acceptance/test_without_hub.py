@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from billiard.exceptions import WorkerLostError
 
+from tests.acceptance.test_probes import ask
 from tests.support.traces import Trace
 from tests.support.waiting import wait_until
 from tests.support.worker import CeleryWorker
@@ -30,7 +31,11 @@ def worker(tmp_path: Path) -> Iterator[CeleryWorker]:
         "filesystem://",
         f"file://{results}",
         tmp_path,
-        conf={"broker_transport_options": options, "workerpool_terminate_grace": 1.0},
+        conf={
+            "broker_transport_options": options,
+            "workerpool_terminate_grace": 1.0,
+            "workerpool_health_port": 0,
+        },
     ) as worker:
         yield worker
 
@@ -44,11 +49,14 @@ def test_tasks_limits_and_crashes(worker: CeleryWorker, tmp_path: Path) -> None:
         crashed.get(timeout=30)
     assert "TimeLimitExceeded" in repr(limited.get(timeout=30, propagate=False))
     assert worker.send("add", 5, 5).get(timeout=30) == 10
+    assert ask(worker, "/ready") == (200, "ready")
 
     running = worker.send("trace_and_wait", trace.path, "running", trace.gate)
     trace.wait_for("running")
     worker.signal(signal.SIGTERM)
     worker.wait_for_log("worker: Warm shutdown")
+    wait_until(lambda: ask(worker, "/ready") == (503, "stopping"), "it stops")
+    assert ask(worker, "/live") == (200, "stopping")
     trace.open_gate()
     assert worker.wait() == 0
     assert running.get(timeout=5) == "running"

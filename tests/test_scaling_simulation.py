@@ -10,6 +10,7 @@ import pytest
 from tools.scaling.__main__ import PAGE, PICTURE, compare, with_table
 from tools.scaling.loads import every, recorded
 from tools.scaling.plot import Comparison, picture, table
+from tools.scaling.record import Recording
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,26 @@ def test_the_documentation_shows_what_comes_out(comparisons: list[Comparison]) -
     page = PAGE.read_text()
     assert page == with_table(page, table(comparisons))
     assert PICTURE.read_text() == picture(comparisons, 8)
+
+
+def test_a_load_is_recorded_from_events(tmp_path: Path) -> None:
+    recording = Recording()
+    for kind, task, at in [
+        ("task-sent", "a", 100.0),
+        ("task-received", "a", 103.0),
+        ("task-received", "b", 101.0),
+        ("task-received", "c", 102.0),
+        ("worker-heartbeat", None, 102.5),
+        ("task-failed", "c", 103.0),
+        ("task-succeeded", "b", 104.0),
+        ("task-succeeded", "a", 105.0),
+        ("task-succeeded", "from before", 106.0),
+    ]:
+        recording({"type": kind, "uuid": task, "timestamp": at, "runtime": 1.5})
+    file = tmp_path / "recorded.csv"
+    recording.write(file)
+    assert file.read_text() == "0.00,1.500\n1.00,1.500\n"
+    assert [task.at for task in recorded(file, "recorded").tasks] == [0.0, 1.0]
 
 
 def test_a_load_of_ones_own(tmp_path: Path) -> None:

@@ -4,8 +4,7 @@
     python -m tools.scaling my-tasks.csv         # a load of one's own, printed only
 
 A load of one's own is a file with a line for each task: the second it was sent, a comma, and how
-many seconds it ran. Celery's events ``task-sent`` (or ``task-received``) and ``task-succeeded``
-have both.
+many seconds it ran. ``python -m tools.scaling.record`` writes one from the events of workers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Loads: when tasks are sent, and how long each of them runs.
 
-Seconds from the beginning. Each is made anew from a seed, so that everybody sees the same.
+Seconds from the beginning. Each is made anew from a seed, so that everybody sees the same, or
+was recorded.
 """
 
 from __future__ import annotations
@@ -10,6 +11,12 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+#: What a worker did: three people who had folders of files counted and packed, large ones among
+#: them, each again after a pause, and one task every five seconds beside it. Recorded by
+#: ``python -m tools.scaling.record`` from the events of a worker of 8 children on 2 CPUs.
+RECORDED = Path(__file__).with_name("recorded.csv")
+RECORDED_TITLE = "Recorded: three people and a clock"
 
 #: Tasks a second at a time.
 Rate = Callable[[float], float]
@@ -110,4 +117,5 @@ def recorded(path: Path, title: str) -> LoadCase:
 
 def every() -> list[LoadCase]:
     """Those of the documentation."""
-    return [steady(), bursts(), quick_bursts(), sawtooth(), trickle(), step_to_zero()]
+    made = [steady(), bursts(), quick_bursts(), sawtooth(), trickle(), step_to_zero()]
+    return [*made, recorded(RECORDED, RECORDED_TITLE)]

@@ -202,7 +202,10 @@ class Courier:
     def _report(self, keeper: Keeper) -> None:
         while self._endings:
             batch = list(islice(self._endings, ROUND))
-            if keeper.finish([ending for ending in batch if storable(ending.id)]):
+            # Who parks later looks at the results himself.
+            self.in_use = self.in_use or keeper.in_use()
+            told = [e for e in batch if (self.in_use or e.keep) and storable(e.id)]
+            if told and keeper.finish(told):
                 self._lively_until = time.monotonic() + LIVELY
             for _ in batch:
                 self._endings.popleft()

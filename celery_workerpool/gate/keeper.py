@@ -124,6 +124,10 @@ class Keeper:
             self._refuse_cycles(found.tasks, SEARCHED_LATER)
         return found.in_use
 
+    def in_use(self) -> bool:
+        """Whether anybody can be waiting for a task that has ended before this was asked."""
+        return self._store.in_use()
+
     def counts(self) -> Counts:
         return self._store.counts()
 

@@ -109,8 +109,10 @@ class MemoryStore:
             self._page = self._page + PAGE if len(page) == PAGE else 0
             names = dict.fromkeys(name for entry in page for name in sorted(entry.open))
             tasks = tuple(entry.parking.id for entry in page)
-            in_use = bool(self._entries)
-            return Sweep(turn, tasks, tuple(islice(names, PAGE_OPEN)), in_use)
+            return Sweep(turn, tasks, tuple(islice(names, PAGE_OPEN)), self.in_use())
+
+    def in_use(self) -> bool:
+        return bool(self._entries)
 
     def look(self, ids: Iterable[str]) -> dict[str, Record]:
         with self._lock:

@@ -84,6 +84,9 @@ class RedisStore:
         releases, more, tasks, pending, used = self._run("sweep", now, [], token=token)
         return Sweep(_turn(releases, more, token), _texts(tasks), _texts(pending), bool(used))
 
+    def in_use(self) -> bool:
+        return bool(self._client.exists(f"{self._base}used"))
+
     def look(self, ids: Iterable[str]) -> dict[str, Record]:
         names = list(ids)
         found = self._run("look", 0.0, names)

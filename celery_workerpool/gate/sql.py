@@ -106,9 +106,11 @@ class SqlStore:
             self._db.transact(lambda c, left=left: self._tell(c, left, now))  # type: ignore[misc]
         releases = self._db.transact(lambda c: self._hand_out_due(c, token, now))
         tasks, pending = self._db.transact(self._next_page)
+        return Sweep(Turn(releases, len(releases) == BATCH), tasks, pending, self.in_use())
+
+    def in_use(self) -> bool:
         query = select(self._db.tasks.c.id).limit(1)
-        in_use = self._db.transact(lambda c: c.execute(query).first() is not None)
-        return Sweep(Turn(releases, len(releases) == BATCH), tasks, pending, in_use)
+        return self._db.transact(lambda c: c.execute(query).first() is not None)
 
     def look(self, ids: Iterable[str]) -> dict[str, Record]:
         names = list(ids)

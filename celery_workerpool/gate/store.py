@@ -88,6 +88,9 @@ class Store(Protocol):
     def sweep(self, now: float) -> Sweep:
         """Repair what crashes have left behind, and enforce deadlines and expiry."""
 
+    def in_use(self) -> bool:
+        """Whether tasks are parked, or were within the time that ends are kept. Cheap."""
+
     def look(self, ids: Iterable[str]) -> dict[str, Record]:
         """What is known of tasks; without those of which nothing is."""
 

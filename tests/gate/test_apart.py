@@ -28,7 +28,7 @@ from celery_workerpool.gate.store import Store, Terms
 from tests.support.waiting import wait_until
 
 from .conftest import sqlite_engine
-from .test_stores import parking
+from .test_stores import NOW, parking
 
 #: Databases count to 2**63.
 TOO_MUCH = 2**70
@@ -107,6 +107,23 @@ def test_it_holds_up_nothing_that_comes_after_it(store: Store) -> None:
     assert [verdicts[name].answer for name in ("t1", "t2")] == [Answer.REFUSED, Answer.PARKED]
     courier.close(10.0)
     assert not any(thread.name == "workerpool-gate" for thread in threading.enumerate())
+
+
+def test_ends_are_told_only_where_somebody_can_be_waiting(store: Store) -> None:
+    outside = Outside()
+    told: list[str] = []
+    finish = store.finish
+    store.finish = lambda ends, now: told.extend(e.id for e in ends) or finish(ends, now)
+    courier = Courier(
+        lambda: Keeper(store, outside, outside), lambda _: None, lambda _: None, sweep_interval=60.0
+    )
+    courier.ended(Ending("before"), urgent=True)
+    wait_until(lambda: not courier._endings, "it was dealt with")
+    store.park([parking("t", "a")], NOW)
+    courier.ended(Ending("a"), urgent=True)
+    wait_until(lambda: outside.published, "the task is released")
+    courier.close(10.0)
+    assert told == ["a"]
 
 
 @given(st.sets(st.integers(0, 30)), st.integers(0, 31), st.none() | st.integers(0, 40))

@@ -61,7 +61,9 @@ def arrive(
         if moment == stored and not ending.keep:
             arrival.results[ending.id] = ending
         if moment == told:
-            Keeper(store, other, arrival, clock=lambda: NOW).finish([ending])
+            keeper = Keeper(store, other, arrival, clock=lambda: NOW)
+            if ending.keep or keeper.in_use():  # As the courier does.
+                keeper.finish([ending])
 
     arrival, other = Arrival(store, at), Arrival(store, lambda _: None)
     at("before")

@@ -54,6 +54,14 @@ def test_a_task_is_released_when_the_last_dependency_is_done(make_store: MakeSto
     assert finish(store, "b") == {}
 
 
+def test_it_is_in_use_while_anybody_can_be_waiting(make_store: MakeStore) -> None:
+    store = make_store()
+    assert not store.in_use()
+    park(store, "t", "a")
+    assert store.in_use()
+    assert store.sweep(NOW).in_use
+
+
 def test_only_one_publication_can_be_claimed(make_store: MakeStore) -> None:
     store = make_store()
     park(store, "t", "a")

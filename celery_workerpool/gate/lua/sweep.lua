@@ -39,5 +39,6 @@ for _, id in ipairs(tasks) do
     end
   end
 end
-local used = #tasks > 0 and 1 or call('EXISTS', G .. 'used')
+if #tasks > 0 then call('SET', G .. 'used', NOW, 'EX', args.keep) end
+local used = call('EXISTS', G .. 'used')
 return {out, more, tasks, open, used}

@@ -39,7 +39,7 @@ class PoolStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
         consumer.pool.events.connected(consumer.event_dispatcher)
         consumer.pool.gate.connected(consumer)
         consumer.pool.pulse.connected(consumer)
-        redis.reuse_clients(consumer.task_consumer.channel)
+        redis.shorten(consumer.task_consumer.channel)
         rabbitmq.acknowledge_in_one_piece(consumer.task_consumer.channel)
         if consumer.hub is not None:
             rabbitmq.read_in_pieces(consumer.hub, consumer.connection.connection)

@@ -1,18 +1,38 @@
-"""A short cut through kombu's Redis transport, where the main process spends most of its time.
+"""Short cuts through kombu's Redis transport, where the main process spends most of its time.
 
-kombu makes a new client for every command, two of them for each message: its entry into the hash
-of unacknowledged messages, and the way out. To make one takes as long as to use it.
+For each message it writes two keys, and deletes them when the message is acknowledged:
+
+- For that it makes a new client each time, which takes as long as to use it.
+- It has Redis do the two in a transaction, which answers five times instead of twice. Nobody
+  could see one without the other in a way that matters: the index is looked at for messages
+  of long ago only.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 
-def reuse_clients(channel: Any) -> None:
-    """Have a channel make one client; nothing happens to one of another transport."""
+def shorten(channel: Any) -> None:
+    """Take the short cuts; nothing happens to a channel of another transport."""
     if hasattr(channel, "conn_or_acquire") and hasattr(channel, "Client"):
         channel.Client = OneClient(channel)
+        if hasattr(channel.qos, "pipe_or_acquire"):
+            channel.qos.pipe_or_acquire = Pipes(channel)
+
+
+class Pipes:
+    """Takes the place of ``channel.qos.pipe_or_acquire``."""
+
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
+
+    def __call__(self, pipe: Any = None, client: Any = None) -> AbstractContextManager[Any]:
+        if not pipe:
+            with self._channel.conn_or_acquire(client) as client:
+                pipe = client.pipeline(transaction=False)
+        return nullcontext(pipe)
 
 
 class OneClient:

@@ -44,12 +44,14 @@ def measure(worker: Worker, name: str, count: int, *args: object, warm_up: int =
     )
 
 
-def with_and_without(stage: Stage, off: Mapping[str, Any]) -> tuple[Stream, Stream]:
+def with_and_without(
+    stage: Stage, off: Mapping[str, Any], full: int = 6000
+) -> tuple[Stream, Stream]:
     """No-op tasks with the defaults, and with settings that switch something off.
 
     Off, on, on, off, so that a machine that slows down favours nobody; the means of each.
     """
-    count = stage.count(6000, 1500)
+    count = stage.count(full, 1500)
     streams: dict[bool, list[Stream]] = {True: [], False: []}
     for on in (False, True, True, False):
         with stage.worker(conf={} if on else off) as worker:

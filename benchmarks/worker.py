@@ -115,7 +115,9 @@ class Worker:
         task = self.app.tasks[f"benchmarks.tasks.{name}"]
         return str(task.apply_async(args, producer=self._producer, **options).id)
 
-    def wait(self, condition: Callable[[], bool], description: str) -> None:
+    def wait(
+        self, condition: Callable[[], bool], description: str, patience: float = PATIENCE
+    ) -> None:
         """Return when the condition holds.
 
         Raises:
@@ -128,13 +130,13 @@ class Worker:
             return condition()
 
         try:
-            self.trace.wait(holds, description, PATIENCE)
+            self.trace.wait(holds, description, patience)
         except TimeoutError as exc:
             raise self._failure(str(exc)) from None
 
-    def wait_for(self, what: str, count: int) -> list[Event]:
+    def wait_for(self, what: str, count: int, patience: float = PATIENCE) -> list[Event]:
         """Wait until so many events of a kind have been noted; returns them all."""
-        self.wait(lambda: len(self.trace.events(what)) >= count, f"{count} × {what}")
+        self.wait(lambda: len(self.trace.events(what)) >= count, f"{count} × {what}", patience)
         return self.trace.events(what)
 
     # ── life ─────────────────────────────────────────────────────────────────────────────

@@ -19,6 +19,9 @@ from celery import chain, group
 from ..model import Measure, Pool, Scenario, Stage, Target
 from ..worker import Worker
 
+#: Seconds that bound a failure: on a slow machine chords take minutes.
+PATIENCE = 600.0
+
 
 def run(stage: Stage) -> dict[str, float]:
     layers, width = stage.count(10, 4), stage.count(100, 25)
@@ -31,7 +34,7 @@ def run(stage: Stage) -> dict[str, float]:
             _by_dependencies(worker, layers, width)
         else:
             _by_chords(worker, layers, width)
-        last = worker.wait_for("started", 2)[-1]
+        last = worker.wait_for("started", 2, PATIENCE)[-1]
     return {"time": last["at"] - begin}
 
 

@@ -24,7 +24,8 @@ ROUND = 1000
 GATHER, GATHER_CROWD = 0.05, 0.02
 #: Each round costs several round trips, however many it serves. So one begins with a pause of
 #: PAUSE seconds where the round before had a crowd of so many arrivals and ends, or tasks are to
-#: be parked: these are in no hurry, and while more of them come there are more pauses.
+#: be parked: these are in no hurry, and while more of them come there are more pauses, up to so
+#: many.
 CROWD, PAUSE, PAUSES = 2, 0.004, 5
 #: Seconds after a release in which ends are reported at once: there may be more of that graph.
 LIVELY = 1.0
@@ -82,7 +83,7 @@ class Courier:
         self._lively_until = 0.0
         self._next_sweep = self._next_report = 0.0
         self._dropped = 0
-        self._crowded = False  # The last round was.
+        self._crowded = False  # The last round was; the next comes without being called.
         self._pressing = False  # Others probably wait for what has ended.
         #: Whether the last try to reach the store, the results or the broker failed.
         self.in_trouble = False
@@ -108,8 +109,8 @@ class Courier:
             self._dropped += 1
             return
         self._endings.append(ending)
-        self._pressing = self._pressing or urgent
-        if urgent and not self._crowded:
+        if urgent:
+            self._pressing = True
             self._hurry()
         elif not self._awake.is_set():
             self._awake.set()
@@ -126,7 +127,8 @@ class Courier:
         self._thread.join(timeout)
 
     def _hurry(self) -> None:
-        if not self._urgent.is_set():  # To set it costs as much as all else here.
+        # To wake it costs as much as all else here, and while there is a crowd it looks itself.
+        if not self._crowded and not self._urgent.is_set():
             self._urgent.set()
             self._awake.set()
 
@@ -153,20 +155,16 @@ class Courier:
             self._finish(keeper)
 
     def _wait(self) -> None:
+        """Return when there is something to do, with as much of it as is worth waiting for."""
         if self.in_trouble:
             return
-        self._awake.wait(max(0.0, self._next_sweep - time.monotonic()))
-        self._urgent.wait(self._patience())
+        if not self._crowded:
+            self._awake.wait(max(0.0, self._next_sweep - time.monotonic()))
+            self._urgent.wait(0.0 if self._is_pressing() else GATHER)
+            # Cleared before the work is taken: what comes later sets them again.
+            self._awake.clear()
+            self._urgent.clear()
         self._gather()
-        # Cleared before the work is taken: what comes later sets them again.
-        self._pressing = False
-        self._awake.clear()
-        self._urgent.clear()
-
-    def _patience(self) -> float:
-        if self._pressing or time.monotonic() < self._lively_until:
-            return GATHER_CROWD if self._crowded else 0.0
-        return GATHER
 
     def _gather(self) -> None:
         pauses = PAUSES if self._parkings else 1 if self._crowded else 0
@@ -174,7 +172,12 @@ class Courier:
             before = len(self._parkings)
             time.sleep(PAUSE)  # To wait for an event takes three times the CPU.
             pauses = pauses - 1 if len(self._parkings) > before else 0
-        self._crowded = len(self._parkings) + len(self._claims) + len(self._endings) >= CROWD
+        ends = len(self._endings) if self._is_pressing() else 0
+        # While it is set nobody is woken. So it is cleared before the work is taken, too.
+        self._crowded = len(self._parkings) + len(self._claims) + ends >= CROWD
+
+    def _is_pressing(self) -> bool:
+        return self._pressing or time.monotonic() < self._lively_until
 
     def _work(self, keeper: Keeper) -> None:
         keeper.flush()
@@ -182,33 +185,37 @@ class Courier:
         self._serve(self._claims, keeper.claim)
         if not self._crowded or time.monotonic() >= self._next_report:
             self._report(keeper)
-            self._next_report = time.monotonic() + GATHER_CROWD
+        if self._parkings or self._claims:  # More than one round takes.
+            self._hurry()
         elif self._endings:
-            self._pressing = True
-            self._awake.set()  # There is something left to do.
+            self._awake.set()
         while self._revoked:
             self._revoke(keeper)
         self._look_around(keeper)
         self.published = keeper.published
 
     def _serve(self, queue: deque[Arrival], ask: Callable[[list[Any]], list[Verdict]]) -> None:
-        while queue:
-            batch = list(islice(queue, ROUND))
-            verdicts = ask([arrival.order for arrival in batch])
-            for _ in batch:
-                queue.popleft()
-            self._answer(list(zip(batch, verdicts, strict=True)))
+        batch = list(islice(queue, ROUND))
+        if not batch:
+            return
+        verdicts = ask([arrival.order for arrival in batch])
+        for _ in batch:
+            queue.popleft()
+        self._answer(list(zip(batch, verdicts, strict=True)))
 
     def _report(self, keeper: Keeper) -> None:
-        while self._endings:
-            batch = list(islice(self._endings, ROUND))
-            # Who parks later looks at the results himself.
-            self.in_use = self.in_use or keeper.in_use()
-            told = [e for e in batch if (self.in_use or e.keep) and storable(e.id)]
-            if told and keeper.finish(told):
-                self._lively_until = time.monotonic() + LIVELY
-            for _ in batch:
-                self._endings.popleft()
+        self._pressing = False  # Before they are taken, as above.
+        batch = list(islice(self._endings, ROUND))
+        if not batch:
+            return
+        # Who parks later looks at the results himself.
+        self.in_use = self.in_use or keeper.in_use()
+        told = [e for e in batch if (self.in_use or e.keep) and storable(e.id)]
+        if told and keeper.finish(told):
+            self._lively_until = time.monotonic() + LIVELY
+        for _ in batch:
+            self._endings.popleft()
+        self._next_report = time.monotonic() + GATHER_CROWD
 
     def _revoke(self, keeper: Keeper) -> None:
         batch = list(islice(self._revoked, ROUND))
@@ -232,7 +239,8 @@ class Courier:
 
     def _finish(self, keeper: Keeper) -> None:
         try:
-            self._report(keeper)
+            while self._endings:
+                self._report(keeper)
         except Exception as exc:  # As above; a sweep of another worker makes up for it.
             logger.warning("Could not report the last tasks that have ended: %r", exc)
         finally:

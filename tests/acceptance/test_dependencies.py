@@ -172,9 +172,22 @@ def test_what_can_never_run_ends(make_worker: Workers) -> None:
         worker.app.control.revoke(revoked.id)
         assert ended(worker, revoked) == (states.REVOKED, "TaskRevokedError: revoked")
         assert "was cancelled: revoked" in ended(worker, waiting)[1]
-        for bad in ([""], "x", 5, [5], [None]):
-            broken = worker.send("add", 1, 1, headers={"dependencies": bad})
+        own = new_id()
+        for name, bad in (
+            *(("dependencies", each) for each in ([""], "x", 5, [5], [None], {"a": 1}, [own])),
+            *(("dependencies", each) for each in (["a" * 256], ["a\0b"])),
+            *(("on_dependency_failure", each) for each in ("ignore", 5, ["fail"])),
+            *(("dependency_timeout", each) for each in (0, -1, "1", True, 1e300)),
+            *(("workerpool_cause", each) for each in (5, [], ["?"])),
+        ):
+            needed = {} if name == "workerpool_cause" else {"dependencies": [lost.id]}
+            headers = {**needed, name: bad}
+            task_id = own if bad == [own] else new_id()
+            broken = worker.send("add", 1, 1, headers=headers, task_id=task_id)
             state, text = ended(worker, broken)
-            assert (state, f"dependencies = {bad!r}" in text) == (states.FAILURE, True)
+            assert (state, f"{name} = {bad!r}" in text) == (states.FAILURE, True), (name, bad)
+        for unknown in ("x" * 1000, 5):  # Nobody has released it, but nobody keeps it either.
+            headers = {"dependencies": [lost.id], "workerpool_publication": unknown}
+            assert worker.send("add", 1, 1, headers=headers).get(timeout=30) == 2
         wait_for_parked(worker, 0)
         wait_for_parked(other, 0)

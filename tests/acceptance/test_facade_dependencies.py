@@ -180,8 +180,17 @@ def test_why_it_waits(make_worker: Workers, tmp_path: Path) -> None:
         assert "no worker takes tasks from" in str(why(nowhere, WaitReason.PAUSED))
         assert manager.why_waiting("nobody-knows").reason is WaitReason.UNKNOWN
         manager.cancel_task(later)
+        many = [manager.submit_task(*call("echo", 1)) for _ in range(15)]
+        assert why(many[-1], WaitReason.QUEUE).ahead, "more than the worker fetches"
         trace.open_gate()
         manager.result(busy, timeout=30)
+        assert manager.wait(many, timeout=30)
+        control, queue = deployment.app.control, deployment.first.queue
+        control.cancel_consumer(queue, reply=True)
+        paused = manager.submit_task(*call("echo", 1))
+        assert f"no worker takes tasks from {queue!r}" in str(why(paused, WaitReason.PAUSED))
+        control.add_consumer(queue, reply=True)
+        manager.result(paused, timeout=30)
         again = manager.submit_task(*call("fail", "no", str(tmp_path / "f")))
         assert why(again, WaitReason.RETRY_DELAY).until is not None
         for task_id in (again, nowhere):

@@ -57,6 +57,7 @@ def test_headers_say_what_a_task_waits_for(headers: dict[str, Any], expected: De
         ("dependency_timeout", True, "expected seconds, as a number above 0"),
         ("dependency_timeout", "1 day", "expected seconds, as a number above 0"),
         ("dependency_timeout", float("inf"), "expected seconds, as a number above 0"),
+        ("dependency_timeout", 10**400, "expected seconds, as a number above 0"),
     ],
     ids=str,
 )

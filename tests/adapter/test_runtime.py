@@ -8,9 +8,11 @@ from dataclasses import astuple
 
 import pytest
 from billiard.einfo import ExceptionInfo
+from celery import Celery
+from celery.app import trace
 from celery.exceptions import Ignore, Reject, Retry
 
-from celery_workerpool.adapter.runtime import CeleryRuntime
+from celery_workerpool.adapter.runtime import CeleryRuntime, LaterTracer, _tracers_when_needed
 from celery_workerpool.process.channel import FrameReader
 from celery_workerpool.process.messages import Done, Failed, decode_reply, encode
 from celery_workerpool.types import RemoteFailure
@@ -130,3 +132,22 @@ def test_a_failure_that_the_tracer_returns_becomes_plain() -> None:
     assert "LookupError: gone" in failure.traceback
     (frame,) = FrameReader().feed(encode(Done(1, (1, fields, 0.5))))
     assert decode_reply(*frame) == Done(1, (1, astuple(failure), 0.5))
+
+
+def test_a_tracer_is_built_in_the_child_when_its_task_runs_for_the_first_time() -> None:
+    app = Celery("shop", backend="cache+memory://", set_as_current=False)
+    add = app.task(name="shop.add", shared=False)(plus)
+    build = trace.build_tracer
+    with _tracers_when_needed():
+        add.__trace__ = trace.build_tracer(add.name, add, app.loader, "w@host", app=app)
+    assert trace.build_tracer is build
+    later = add.__trace__
+    assert isinstance(later, LaterTracer)
+    for _ in range(2):
+        value, failed, _, _ = add.__trace__("task-1", (1, 2), {}, {"id": "task-1"})
+        assert (value, failed) == (3, None)
+        assert not isinstance(add.__trace__, LaterTracer), "Celery's own from now on"
+
+
+def plus(a: int, b: int) -> int:
+    return a + b

@@ -6,6 +6,9 @@ waits for in its header ``dependencies``; on prefork, which does not know the he
 graph is a chain of groups, of which Celery makes chords. The worker runs already, and nothing
 waits. Measured is the time from the moment before the first task is made until the last starts.
 
+Each task of a chord carries all that follows it, 350 MB in all messages together. Chords that are
+not through after 120 s count as if they had taken just that long.
+
 Held against: a quarter of the time that chords on prefork take.
 """
 
@@ -17,13 +20,23 @@ import uuid
 from celery import chain, group
 
 from ..model import Measure, Pool, Scenario, Stage, Target
-from ..worker import Worker
+from ..worker import Worker, WorkerFailed
 
-#: Seconds that bound a failure: on a slow machine chords take minutes.
-PATIENCE = 600.0
+#: Seconds after which chords are given up.
+PATIENCE = 120.0
 
 
 def run(stage: Stage) -> dict[str, float]:
+    started = time.monotonic()
+    try:
+        return {"time": _measure(stage)}
+    except WorkerFailed:
+        if stage.pool is not Pool.PREFORK or time.monotonic() - started < PATIENCE:
+            raise
+        return {"time": PATIENCE}
+
+
+def _measure(stage: Stage) -> float:
     layers, width = stage.count(10, 4), stage.count(100, 25)
     with stage.worker() as worker:
         worker.start()
@@ -35,7 +48,7 @@ def run(stage: Stage) -> dict[str, float]:
         else:
             _by_chords(worker, layers, width)
         last = worker.wait_for("started", 2, PATIENCE)[-1]
-    return {"time": last["at"] - begin}
+    return float(last["at"]) - begin
 
 
 def _by_dependencies(worker: Worker, layers: int, width: int) -> None:
@@ -59,7 +72,7 @@ SCENARIO = Scenario(
     title="A graph of 10 × 100 tasks",
     method=__doc__,
     run=run,
-    rounds=3,
+    rounds=2,
     measures={
         "time": Measure(
             "first sent to last started", "s", (Target(0.25, at_least=False, of=Pool.PREFORK),)

@@ -281,31 +281,6 @@ def test_a_lost_event_is_made_up_for(make_worker: Workers, tmp_path: Path) -> No
         assert told.wait(30)
 
 
-def test_the_very_first_events_are_heard(
-    make_worker: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """When a manager is in use it is subscribed, however long its thread takes for the rest."""
-    trace, go_on = Trace(tmp_path), threading.Event()
-    with deployed(make_worker, workers=1) as deployment:
-        heartbeat = deployment.app.control.heartbeat
-
-        def slow(*args: Any, **kwargs: Any) -> Any:
-            assert go_on.wait(30)
-            return heartbeat(*args, **kwargs)
-
-        monkeypatch.setattr(deployment.app.control, "heartbeat", slow)
-        with deployment.manager() as manager:
-            held = manager.submit_task(*call("hold", trace.gate, trace.path))
-            trace.wait_for("held")
-            go_on.set()
-            wait_until(
-                lambda: manager.get_task(held).status is TaskStatus.RUNNING,  # type: ignore[union-attr]
-                "its start is heard of",
-            )
-            trace.open_gate()
-            manager.result(held, timeout=30)
-
-
 def test_a_lost_connection_for_events(
     make_worker: Workers, tmp_path: Path, broker_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -20,6 +20,8 @@ LOOK_EVERY = 1.0
 RECONNECT = 1.0
 #: Seconds after which a thread that waits for events sees that it is to end.
 DRAIN = 0.2
+#: Seconds for a look that is not to wait; kombu takes 0 for no limit.
+AT_ONCE = 0.001
 
 
 class Watcher:
@@ -89,6 +91,10 @@ class Watcher:
                 consumers = receiver.get_consumers(partial(Consumer, channel), channel)
                 for consumer in consumers:
                     consumer.consume()
+                # On Redis kombu subscribes when it looks for the first time, not before; what is
+                # published until then is lost.
+                with contextlib.suppress(TimeoutError):
+                    connection.drain_events(timeout=AT_ONCE)
                 self._ready.set()
                 self._app.control.heartbeat()  # So that all who are there are known at once.
                 while not self._stopping.is_set():

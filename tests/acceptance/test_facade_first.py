@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import threading
@@ -25,6 +26,8 @@ from celery_workerpool import (
     create_worker_manager,
 )
 from celery_workerpool.manager.batch import Template
+from celery_workerpool.manager.connections import close
+from celery_workerpool.manager.watcher import Watcher
 from tests.support.app import make_app
 from tests.support.deployment import call, deployed
 from tests.support.leaks import no_leaks
@@ -186,11 +189,9 @@ def test_an_app_that_lacks_what_it_takes(redis_url: str) -> None:
 def test_shut_down(make_worker: Workers, tmp_path: Path) -> None:
     trace = Trace(tmp_path)
     with deployed(make_worker, workers=1) as deployment:
-        with deployment.manager() as first:  # The app opens what it keeps for itself.
-            first.result(first.submit_task(*call("echo", 1)), timeout=30)
-            first.get_metrics()
+        app = make_app(deployment.first.conf)
         with no_leaks():
-            manager = deployment.manager()
+            manager = create_worker_manager(app)
             called: list[Any] = []
             held = manager.submit_task(
                 *call("hold", trace.gate, trace.path), lambda error, result: called.append(error)
@@ -203,10 +204,13 @@ def test_shut_down(make_worker: Workers, tmp_path: Path) -> None:
                 with pytest.raises(ManagerClosed):
                     waiting.result(30)
             assert [type(error) for error in called] == [ManagerClosed]
-        with pytest.raises(ManagerClosed):
-            manager.submit_task(*call("echo", 1))
-        with pytest.raises(ManagerClosed):
-            manager.on("task_completed", print)
+            with pytest.raises(ManagerClosed):
+                manager.submit_task(*call("echo", 1))
+            with pytest.raises(ManagerClosed):
+                manager.on("task_completed", print)
+            close(app)  # Which keeps connections for its next use.
+            del app, manager, waiting
+            gc.collect()  # kombu leaves it to this to close what it waits for events with.
         trace.open_gate()
         # The task went on, and another manager finds its end by its result.
         with deployment.manager() as other:
@@ -279,6 +283,36 @@ def test_a_lost_event_is_made_up_for(make_worker: Workers, tmp_path: Path) -> No
         trace.open_gate()
         assert isinstance(manager.result(task_id, timeout=30), int)
         assert told.wait(30)
+
+
+def test_the_very_first_events_are_heard(
+    make_worker: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a manager is in use it is subscribed, however late its thread listens."""
+    trace, go_on = Trace(tmp_path), threading.Event()
+
+    class Late(threading.Event):
+        def set(self) -> None:
+            super().set()
+            assert go_on.wait(30)
+
+    start = Watcher.start
+
+    def start_late(self: Watcher, timeout: float) -> bool:
+        self._ready = Late()
+        return start(self, timeout)
+
+    monkeypatch.setattr(Watcher, "start", start_late)
+    with deployed(make_worker, workers=1) as deployment, deployment.manager() as manager:
+        held = manager.submit_task(*call("hold", trace.gate, trace.path))
+        trace.wait_for("held")
+        go_on.set()
+        wait_until(
+            lambda: manager.get_task(held).status is TaskStatus.RUNNING,  # type: ignore[union-attr]
+            "its start is heard of",
+        )
+        trace.open_gate()
+        manager.result(held, timeout=30)
 
 
 def test_a_lost_connection_for_events(

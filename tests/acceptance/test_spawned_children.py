@@ -58,5 +58,5 @@ def test_the_life_of_spawned_children(make_worker: Workers, tmp_path: Path) -> N
     lines = [line.split() for line in signals.read_text().splitlines()]
     begun = [int(pid) for signal, _, _, pid in lines if signal == "worker_process_init"]
     ended = [int(pid) for signal, _, _, pid in lines if signal == "worker_process_shutdown"]
-    assert begun[:2] == pids[::2]
+    assert {*pids} <= {*begun}  # Others may be started ahead, and never be needed.
     assert sorted(ended) == sorted(begun)

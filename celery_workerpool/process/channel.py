@@ -18,6 +18,8 @@ READ_SIZE = 1 << 16
 EX_CHANNEL = 74  # EX_IOERR
 #: Seconds for one system call that does not wait.
 LOCK_TIMEOUT = 1.0
+#: Seconds that a small frame waits for another thread's system call.
+OFFER_TIMEOUT = 0.02
 #: Linux queues what fits a page in one piece.
 OFFER_SIZE = 4096
 
@@ -183,10 +185,11 @@ class ChildChannel:
     def offer(self, frame: bytes) -> bool:
         """Send a small frame if all of it goes at once; False when it was dropped.
 
-        For tasks, from any thread. One system call, which takes a small frame whole or not at
-        all: a signal that ends the task in the middle cannot tear the frame apart.
+        For tasks, from any thread; waits for nothing but another thread that is just sending.
+        One system call, which takes a small frame whole or not at all: a signal that ends the
+        task in the middle cannot tear the frame apart.
         """
-        if len(frame) > OFFER_SIZE or not self._sending.acquire(blocking=False):
+        if len(frame) > OFFER_SIZE or not self._sending.acquire(timeout=OFFER_TIMEOUT):
             return False
         try:
             if os.fstat(self._socket.fileno()).st_ino != self._inode:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 
 import hypothesis.strategies as st
@@ -205,6 +206,19 @@ def test_a_child_does_not_write_into_a_file_that_took_the_place_of_its_channel(
         assert channel.offer(b"nor this") is False
     assert (tmp_path / "file").read_bytes() == b""
     assert pool.recv(100) == b"fine"
+
+
+def test_an_offer_waits_for_one_that_is_just_being_sent(
+    child: tuple[ChildChannel, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sign of life and a task's last word may meet."""
+    channel, _ = child
+    monkeypatch.setattr("celery_workerpool.process.channel.OFFER_TIMEOUT", 30.0)
+    channel._sending.acquire()
+    sent = threading.Timer(0.05, channel._sending.release)
+    sent.start()
+    assert channel.offer(b"last word") is True
+    sent.join()
 
 
 def test_an_offer_goes_whole_or_not_at_all(child: tuple[ChildChannel, socket.socket]) -> None:

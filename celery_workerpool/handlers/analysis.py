@@ -37,7 +37,7 @@ _NAMES = AliasChoices("analysis_type", "analysisType", "type", "operation")
 class Numbers(Payload):
     """Where the numbers come from: one of data, input and dataset, else the dependencies."""
 
-    data: tables.Rows | None = Field(None, repr=False)
+    data: tables.Rows | None = Field(None, min_length=1, repr=False)
     """Numbers (one column, `value`), or records."""
     input: FilePath | None = None
     """A CSV, TSV, JSON (a list of records), JSON Lines or Parquet file."""

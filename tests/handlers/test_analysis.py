@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from celery_workerpool import WorkerTaskType as T
-from celery_workerpool.errors import TaskDataError
+from celery_workerpool.errors import InvalidTaskError, TaskDataError
+from celery_workerpool.handlers import validate
 
 from .support import do
 
@@ -100,7 +101,6 @@ def test_an_aggregate_of_nothing() -> None:
     [
         ({}, "nothing to analyse: give data, input or dataset, or tasks in dependencies="),
         ({"data": ["a", None]}, "there are no numbers in the data"),
-        ({"data": []}, "there are no numbers in the data"),
         (
             {"data": [1], "columns": ["x"]},
             "no column of numbers is called 'x' (there are: 'value')",
@@ -116,3 +116,8 @@ def test_nothing_to_analyse(payload: dict[str, Any], message: str) -> None:
     with pytest.raises(TaskDataError) as caught:
         do(T.ANALYSIS, payload)
     assert message in str(caught.value)
+
+
+def test_no_data_at_all_is_refused_before_it_is_sent() -> None:
+    with pytest.raises(InvalidTaskError, match=r"payload\.data = \[\]: expected .*at least 1 item"):
+        validate(T.ANALYSIS, {"data": []})

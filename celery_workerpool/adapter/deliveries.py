@@ -36,7 +36,6 @@ _NUMBERS = ((0x1000, "delivery_mode"), (0x0800, "priority"))
 _LAST = ((0x0400, "correlation_id"), (0x0200, "reply_to"))
 _KNOWN = sum(bit for bit, _ in _FIRST + _NUMBERS + _LAST) + _HEADERS
 
-
 #: Kinds of values in tables and arrays.
 _STRING, _VOID, _INTEGER, _BOOLEAN, _DOUBLE, _ARRAY, _TABLE = b"SVItdAF"
 

@@ -26,9 +26,8 @@ def ask_apart(
         return []
     try:
         return list(ask(orders))
-    except Exception as exc:  # What a store has against an order may be anything.
+    except Exception:  # What a store has against an order may be anything.
         check()
-        error = exc
     if len(orders) > 1:
         half = len(orders) // 2
         return [
@@ -39,5 +38,4 @@ def ask_apart(
         return list(ask(orders))
     except Exception as exc:
         check()
-        error = exc
-    return [error]
+        return [exc]

@@ -40,7 +40,7 @@ class PoolStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
         consumer.pool.gate.connected(consumer)
         consumer.pool.pulse.connected(consumer)
         redis.shorten(consumer.task_consumer.channel)
-        rabbitmq.acknowledge_in_one_piece(consumer.task_consumer.channel)
+        consumer.pool.acknowledgements.connected(consumer.hub, consumer.task_consumer.channel)
         if consumer.hub is not None:
             rabbitmq.read_in_pieces(consumer.hub, consumer.connection.connection)
 
@@ -50,6 +50,9 @@ class PoolStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
         consumer.pool.gate.disconnected()
         if _comes_back(consumer):
             consumer.pool.pulse.disconnected()
+            consumer.pool.acknowledgements.disconnected()
+        else:
+            consumer.pool.acknowledgements.at_once()
         if consumer.hub is not None and _comes_back(consumer):
             consumer.pool.leave_event_loop()
 

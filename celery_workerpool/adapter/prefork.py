@@ -32,6 +32,7 @@ from ..process.launcher import Launcher
 from ..settings import Settings
 from ..types import Limits, TaskPriority
 from . import control  # noqa: F401  # makes its commands known to the worker
+from .acknowledging import Acknowledgements
 from .bootsteps import PoolStep
 from .eventsender import EventSender
 from .handle import TaskHandle, bare_call, seconds
@@ -74,6 +75,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
     def __init__(self, limit: int | None = None, *, app: Any = None, **options: Any) -> None:
         super().__init__(limit, app=app, **options)
         self.events = EventSender()
+        self.acknowledgements = Acknowledgements()
         try:
             self.settings = Settings.of_app(app)
             self.gate = Gate(app, self.settings, self.events.send)
@@ -182,6 +184,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
             return
         self.pulse.stopping()
         self._unstarted += engine.flush()
+        self.acknowledgements.at_once()
         engine.drain(self._watch(engine, None), time.monotonic() + timeout)
 
     def on_terminate(self) -> None:

@@ -7,7 +7,7 @@ know:
   calls that read a few bytes each, and six that switch the socket's timeout. Here what is there
   is read once, and py-amqp takes its frames from the buffer that it keeps anyway.
 - A delivery is taken apart in one go, see :mod:`.deliveries`.
-- An acknowledgement is always the same 21 bytes but for the tag.
+- An acknowledgement is always the same 21 bytes but for the tag, and several go in one piece.
 """
 
 from __future__ import annotations
@@ -60,28 +60,59 @@ def _begins_with_frame(data: bytes) -> bool:
     return size >= 0 and size >= FRAME.unpack_from(data)[2]
 
 
-def acknowledge_in_one_piece(channel: Any) -> None:
-    """Replace ``channel.basic_ack``."""
-    connection = getattr(channel, "connection", None)
-    if not hasattr(connection, "bytes_sent") or not hasattr(connection, "frame_writer"):
-        return
+class Acknowledgements:
+    """Sends those of one round of the event loop together, which the broker likes better too.
 
-    def basic_ack(delivery_tag: int, multiple: bool = False) -> None:
-        connection = channel.connection
-        if connection is None:
+    They come before any other frame that is written after them.
+    """
+
+    def __init__(self) -> None:
+        self._frames: list[bytes] = []
+        self._hub: Any = None  # without a loop nothing waits
+        self._channel: Any = None  # None: no connection
+        self._write_frame: Any = None  # py-amqp's, for all other frames
+
+    def connected(self, hub: Any, channel: Any) -> None:
+        """Take over a channel's acknowledgements; not those of another transport."""
+        connection: Any = getattr(channel, "connection", None)
+        if not hasattr(connection, "bytes_sent") or not hasattr(connection, "frame_writer"):
+            return
+        self._channel, self._hub = channel, hub
+        channel.basic_ack = self._basic_ack
+        if hub is not None:
+            self._write_frame = connection.frame_writer
+            connection.frame_writer = self._write_in_order
+            hub.on_tick.add(self._flush)
+
+    def disconnected(self) -> None:
+        """The broker delivers again what it was not told of."""
+        self._frames.clear()
+        self.at_once()
+        self._channel = None
+
+    def at_once(self) -> None:
+        """The loop turns no more: what waits goes now, and whatever comes as soon as it does."""
+        if self._hub is not None:
+            self._hub.on_tick.discard(self._flush)
+            self._hub = None
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._frames:
+            frames, self._frames = self._frames, []
+            connection = self._channel.connection
+            connection.transport.write(b"".join(frames))
+            connection.bytes_sent += len(frames)  # The heartbeat wants to know.
+
+    def _basic_ack(self, delivery_tag: int, multiple: bool = False) -> None:
+        channel = self._channel
+        if channel is None or channel.connection is None:
             raise RecoverableConnectionError("connection already closed")
-        connection.transport.write(
-            _ACK.pack(
-                _METHOD,
-                channel.channel_id,
-                _ACK_SIZE,
-                _BASIC,
-                _BASIC_ACK,
-                delivery_tag,
-                multiple,
-                FRAME_END,
-            )
-        )
-        connection.bytes_sent += 1  # The heartbeat wants to know whether anything was.
+        frame = (_METHOD, channel.channel_id, _ACK_SIZE, _BASIC, _BASIC_ACK)
+        self._frames.append(_ACK.pack(*frame, delivery_tag, multiple, FRAME_END))
+        if self._hub is None:
+            self._flush()
 
-    channel.basic_ack = basic_ack
+    def _write_in_order(self, *frame: Any) -> None:
+        self._flush()
+        self._write_frame(*frame)

@@ -6,12 +6,19 @@ For each message it writes two keys, and deletes them when the message is acknow
 - It has Redis do the two in a transaction, which answers five times instead of twice. Nobody
   could see one without the other in a way that matters: the index is looked at for messages
   of long ago only.
+- It waits for an answer each time. Here what is acknowledged goes with the next message's keys.
 """
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from time import time
 from typing import Any
+
+from kombu.utils.json import dumps
+
+#: Seconds that an acknowledgement waits for a message to go with; twice that at most.
+PATIENCE = 0.005
 
 
 def shorten(channel: Any) -> None:
@@ -55,3 +62,79 @@ class OneClient:
         if pool is not self._pool:
             self._client, self._pool = self._make(**options), pool
         return self._client
+
+
+class Acknowledgements:
+    """Sends them along with the keys of the next message, or when :data:`PATIENCE` is over.
+
+    Outlives a connection: what could not be sent is sent with the next one. For the thread of
+    the event loop, as the channel.
+    """
+
+    def __init__(self) -> None:
+        self._tags: set[str] = set()  # to be sent
+        self._hub: Any = None  # without a loop nothing waits
+        self._qos: Any = None  # None: no connection
+        self._armed = False  # the loop will call
+        self._went_along = False  # since then
+
+    def connected(self, hub: Any, channel: Any) -> None:
+        """Take over a channel's acknowledgements; not those of another transport."""
+        qos: Any = getattr(channel, "qos", None)
+        if hasattr(qos, "unacked_index_key"):
+            self._qos, self._hub, self._armed = qos, hub, False
+            qos.ack, qos.append = self._ack, self._append
+            self._flush()
+
+    def disconnected(self) -> None:
+        """There is no connection, for the time being or for good."""
+        self._qos = None
+
+    def at_once(self) -> None:
+        """The loop turns no more: what waits goes now, and whatever comes as soon as it does."""
+        self._hub = None
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._tags and self._qos is not None:
+            with self._qos.pipe_or_acquire() as pipe:
+                self._send(pipe)
+
+    def _ack(self, tag: str) -> None:
+        self._tags.add(tag)
+        if self._qos is None:
+            return
+        if self._hub is None:
+            self._flush()
+        elif not self._armed:
+            self._arm()
+        self._qos._quick_ack(tag)
+
+    def _append(self, message: Any, tag: str) -> None:
+        qos, info = self._qos, message.delivery_info
+        entry = dumps([message._raw, info["exchange"], info["routing_key"]])  # type: ignore[no-untyped-call]
+        with qos.pipe_or_acquire() as pipe:
+            pipe.zadd(qos.unacked_index_key, {tag: time()}).hset(qos.unacked_key, tag, entry)
+            self._send(pipe)
+        self._went_along = True
+        if qos._dirty:
+            qos._flush()
+        qos._quick_append(tag, message)
+
+    def _send(self, pipe: Any) -> None:
+        tags = tuple(self._tags)
+        if tags:
+            pipe.zrem(self._qos.unacked_index_key, *tags).hdel(self._qos.unacked_key, *tags)
+        pipe.execute()
+        self._tags.difference_update(tags)  # Not before: the connection may break.
+
+    def _arm(self) -> None:
+        self._armed, self._went_along = True, False
+        self._hub.call_later(PATIENCE, self._on_time)
+
+    def _on_time(self) -> None:
+        self._armed = False
+        if self._tags and self._went_along:  # Those have come since: each waits its time.
+            self._arm()
+        else:
+            self._flush()

@@ -28,7 +28,8 @@ def give_back(requests: Iterable[Any]) -> int:
         if wanted and hasattr(qos := _qos(wanted[0]), "restore_by_tag"):
             _put_in_front(qos, [request.message.delivery_tag for request in wanted])
             for request in wanted:
-                qos.ack(request.message.delivery_tag)  # kombu's books.
+                # kombu's books only: the same tag may be with another worker by now.
+                qos._quick_ack(request.message.delivery_tag)
                 request.message._state = "REQUEUED"
                 _note(request)
         else:

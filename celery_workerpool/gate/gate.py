@@ -26,7 +26,6 @@ from ..errors import InvalidTaskError, NoDependencyStore
 from ..events import PoolEvent, TaskBlocked, TaskReleased
 from ..policy.graph import HEADER, Dependencies, plain
 from ..settings import Settings
-from .acknowledging import acknowledge
 from .courier import Answers, Arrival, Courier
 from .keeper import Keeper
 from .opening import open_store
@@ -226,10 +225,9 @@ class Gate:
                 self._let_in(held, verdict)
             else:
                 kept.append((held, verdict))
-        if kept:
-            acknowledge([held.message for held, _ in kept], consumer.connection_errors)
-            for held, verdict in kept:
-                self._announce_kept(held.message.headers["id"], verdict)
+        for held, verdict in kept:
+            held.message.ack_log_error(logger, consumer.connection_errors)
+            self._announce_kept(held.message.headers["id"], verdict)
 
     def _announce_kept(self, task_id: str, verdict: Verdict) -> None:
         if verdict.answer is Answer.DUPLICATE:

@@ -10,11 +10,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from amqp import RecoverableConnectionError
 from amqp.abstract_channel import AbstractChannel
 from amqp.channel import Channel
 from amqp.connection import Connection
 from amqp.method_framing import frame_writer
 from amqp.transport import TCPTransport
+from kombu.asynchronous import Hub
 
 from celery_workerpool.adapter import rabbitmq
 
@@ -48,6 +50,20 @@ class Wire:
         self.broker.sendall(data)
         self.read()
         return self.frames
+
+    def sent(self) -> list[bytes]:
+        """Frames for the broker, from their channel's number on."""
+        data, frames = self.broker.recv(1000), []
+        while data:
+            size = 8 + int.from_bytes(data[3:7])
+            frames.append(data[1:3] + data[7 : size - 1])
+            data = data[size:]
+        return frames
+
+    def nothing_was_sent(self) -> bool:
+        with pytest.raises(BlockingIOError):
+            self.broker.recv(1, socket.MSG_DONTWAIT)
+        return True
 
     def read(self) -> None:
         ((callback, args),) = self.readers.values()
@@ -118,19 +134,79 @@ def test_other_connections_are_left_alone() -> None:
         rabbitmq.read_in_pieces(hub, SimpleNamespace(transport=encrypted))
     rabbitmq.read_in_pieces(hub, SimpleNamespace())  # Redis
     channel = SimpleNamespace(basic_ack=len)
-    rabbitmq.acknowledge_in_one_piece(channel)
+    rabbitmq.Acknowledgements().connected(Hub(), channel)
     assert channel.basic_ack is len
 
 
-@pytest.mark.parametrize(("tag", "multiple"), [(1, False), (2**40, True)])
-def test_an_acknowledgement_is_the_one_of_py_amqp(wire: Wire, tag: int, multiple: bool) -> None:
-    connection = wire.connection
-    connection.frame_writer = frame_writer(connection, wire.transport)
+@pytest.fixture
+def channel(wire: Wire) -> Channel:
+    wire.connection.frame_writer = frame_writer(wire.connection, wire.transport)
     channel = Channel.__new__(Channel)
-    AbstractChannel.__init__(channel, connection, 7)
+    AbstractChannel.__init__(channel, wire.connection, 7)
+    return channel
+
+
+@pytest.mark.parametrize(("tag", "multiple"), [(1, False), (2**40, True)])
+def test_an_acknowledgement_is_the_one_of_py_amqp(
+    wire: Wire, channel: Channel, tag: int, multiple: bool
+) -> None:
     channel.basic_ack(tag, multiple)
     theirs = wire.broker.recv(100)
-    rabbitmq.acknowledge_in_one_piece(channel)
+    rabbitmq.Acknowledgements().connected(None, channel)
     channel.basic_ack(tag, multiple=multiple)
     assert wire.broker.recv(100) == theirs
-    assert connection.bytes_sent == 2
+    assert wire.connection.bytes_sent == 2
+
+
+def test_acknowledgements_of_one_round_go_together(wire: Wire, channel: Channel) -> None:
+    hub = Hub()
+    rabbitmq.Acknowledgements().connected(hub, channel)
+    channel.basic_ack(1)
+    channel.basic_ack(2)
+    assert wire.nothing_was_sent()
+    turn(hub)
+    assert [frame[2:] for frame in wire.sent()] == [acknowledged(1), acknowledged(2)]
+    assert wire.connection.bytes_sent == 2
+    turn(hub)
+    assert wire.nothing_was_sent()
+
+
+def test_acknowledgements_come_before_what_is_written_later(wire: Wire, channel: Channel) -> None:
+    rabbitmq.Acknowledgements().connected(Hub(), channel)
+    channel.basic_ack(1)
+    channel.basic_reject(2, requeue=True)
+    first, second = wire.sent()
+    assert first[2:] == acknowledged(1)
+    assert second[2:6] == pack(">HH", 60, 90)
+
+
+def test_when_the_loop_is_over_none_waits(wire: Wire, channel: Channel) -> None:
+    hub = Hub()
+    acknowledgements = rabbitmq.Acknowledgements()
+    acknowledgements.connected(hub, channel)
+    channel.basic_ack(1)
+    acknowledgements.at_once()
+    channel.basic_ack(2)
+    assert [frame[2:] for frame in wire.sent()] == [acknowledged(1), acknowledged(2)]
+    assert not hub.on_tick
+
+
+def test_a_lost_connection_is_not_written_to(wire: Wire, channel: Channel) -> None:
+    hub = Hub()
+    acknowledgements = rabbitmq.Acknowledgements()
+    acknowledgements.connected(hub, channel)
+    channel.basic_ack(1)
+    acknowledgements.disconnected()
+    turn(hub)
+    with pytest.raises(RecoverableConnectionError):
+        channel.basic_ack(2)
+    assert wire.nothing_was_sent()
+
+
+def acknowledged(tag: int) -> bytes:
+    return pack(">HHQB", 60, 80, tag, False)
+
+
+def turn(hub: Hub) -> None:
+    for callback in list(hub.on_tick):
+        callback()

@@ -17,6 +17,7 @@ from billiard.process import BaseProcess
 from ..types import RemoteFailure
 from .beats import start_beating
 from .channel import EX_CHANNEL, ChannelClosed, ChildChannel
+from .courtesy import Courtesy
 from .interrupts import Interrupts
 from .memory import resident
 from .messages import RUN, Attention, Done, Failed, Progress, Ready, decode_request, encode
@@ -149,8 +150,11 @@ class ChildLoop:
         try:
             rss = resident(self._pid) or 0
             self._channel.send(encode(Ready(self._pid, rss, time.process_time())))
+            courtesy = Courtesy()
             while True:
+                courtesy.begin()
                 tag, job, payload = self._channel.receive()
+                courtesy.end()
                 if tag != RUN:
                     return 0
                 reply = self.execute(job, payload)

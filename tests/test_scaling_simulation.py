@@ -7,64 +7,80 @@ from pathlib import Path
 
 import pytest
 
+from celery_workerpool.policy.scaling import BLINK
 from tools.scaling.__main__ import PAGE, PICTURE, compare, with_table
-from tools.scaling.loads import every, recorded
+from tools.scaling.loads import LoadCase, every, recorded
 from tools.scaling.plot import Comparison, picture, table
 from tools.scaling.record import Recording
+from tools.scaling.rivals import START
 
 
 @pytest.fixture(scope="module")
-def comparisons() -> list[Comparison]:
-    return [compare(case) for case in every()]
+def comparisons() -> dict[str, Comparison]:
+    return {case.name: compare(case) for case in every()}
 
 
-def test_children_and_tasks_wait_for_each_other_less_than_with_celery(
-    comparisons: list[Comparison],
+LOADS = [case.name for case in every()]
+
+
+@pytest.mark.parametrize("load", LOADS)
+class TestBetterThanCelerysAutoscaler:
+    """On each load, in each of the three figures."""
+
+    def test_the_size_changes_less_often(
+        self, comparisons: dict[str, Comparison], load: str
+    ) -> None:
+        assert comparisons[load].ours.decisions < comparisons[load].celery.decisions
+
+    def test_children_wait_less_for_tasks(
+        self, comparisons: dict[str, Comparison], load: str
+    ) -> None:
+        assert comparisons[load].ours.idle_seconds < comparisons[load].celery.idle_seconds
+
+    def test_tasks_wait_less_for_children(
+        self, comparisons: dict[str, Comparison], load: str
+    ) -> None:
+        ours, celery = comparisons[load].ours, comparisons[load].celery
+        assert len(ours.waits) == len(celery.waits)
+        assert ours.waited < celery.waited
+
+
+@pytest.mark.parametrize("case", every(), ids=LOADS)
+def test_if_preforks_children_started_as_fast_tasks_would_wait_a_blink_longer(
+    case: LoadCase,
 ) -> None:
-    for one in comparisons:
-        assert one.ours.cost < one.celery.cost, one.case.name
-        assert one.ours.idle_seconds < one.celery.idle_seconds, one.case.name
-
-
-def test_tasks_wait_little_longer_than_with_celery(comparisons: list[Comparison]) -> None:
-    """The price of not starting a child for each task that comes: a moment's look first."""
-    for one in comparisons:
-        tasks = len(one.ours.waits)
-        assert tasks == len(one.celery.waits), one.case.name
-        assert one.ours.waited / tasks - one.celery.waited / tasks < 0.5, one.case.name
-
-
-def test_the_size_changes_seldom(comparisons: list[Comparison]) -> None:
-    for one in comparisons:
-        changes = [at for at, _ in one.ours.sizes]
-        assert len(changes) <= 1 + one.case.span / 60, one.case.name
+    """The policy alone: what it takes to look at what else comes, for who came in the meantime."""
+    one = compare(case, preforks_start=START)
+    assert one.ours.lag - one.celery.lag <= BLINK
+    assert one.ours.idle_seconds < one.celery.idle_seconds
+    assert one.ours.decisions < one.celery.decisions
 
 
 def test_it_comes_to_rest_under_bursts_that_follow_each_other(
-    comparisons: list[Comparison],
+    comparisons: dict[str, Comparison],
 ) -> None:
-    quick = next(one for one in comparisons if one.case.name == "quick bursts")
+    quick = comparisons["quick bursts"]
     assert max(at for at, _ in quick.ours.sizes) < 200
     for (at, before), (later, after) in pairwise(quick.ours.sizes):
         assert before == after or later - at > 1.0
 
 
-def test_the_pool_never_leaves_its_bounds(comparisons: list[Comparison]) -> None:
-    for one in comparisons:
+def test_the_pool_never_leaves_its_bounds(comparisons: dict[str, Comparison]) -> None:
+    for one in comparisons.values():
         assert {size for _, size in one.ours.sizes} <= set(range(2, 9)), one.case.name
 
 
-def test_a_steady_trickle_lets_the_pool_shrink(comparisons: list[Comparison]) -> None:
-    trickle = next(one for one in comparisons if one.case.name == "trickle")
+def test_a_steady_trickle_lets_the_pool_shrink(comparisons: dict[str, Comparison]) -> None:
+    trickle = comparisons["trickle"]
     assert trickle.ours.sizes[-1][1] == 2
     assert trickle.celery.sizes[-1][1] == 8
 
 
-def test_the_documentation_shows_what_comes_out(comparisons: list[Comparison]) -> None:
+def test_the_documentation_shows_what_comes_out(comparisons: dict[str, Comparison]) -> None:
     """After a change: ``python -m tools.scaling``."""
     page = PAGE.read_text()
-    assert page == with_table(page, table(comparisons))
-    assert PICTURE.read_text() == picture(comparisons, 8)
+    assert page == with_table(page, table(comparisons.values()))
+    assert PICTURE.read_text() == picture([*comparisons.values()], 8)
 
 
 def test_a_load_is_recorded_from_events(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sized
 from dataclasses import replace
 from math import inf
 
-from ..policy.scaling import SOON, Decision, Load, Room, Scaler, ScalingRules
+from ..policy.scaling import Decision, Load, Room, Scaler, ScalingRules
 from .crew import Crew
 from .options import ScalingOptions
 
@@ -60,7 +60,7 @@ class Elastic:
     def work_waits(self, now: float) -> None:
         """A task has come and must wait. Not looked at at once: more may be on the way."""
         if self._scaler is not None:
-            self.next_look = min(self.next_look, now + SOON)
+            self.next_look = min(self.next_look, self._scaler.work_waits(now))
 
     def look(self, now: float) -> None:
         """Decide, and act."""
@@ -92,12 +92,16 @@ class Elastic:
         self._crew.resize(decision.target, now, decision.reason)
 
     def _advise(self, decision: Decision, now: float) -> None:
-        """Say what would be done; the same again only if nothing has asked for it for a while."""
+        """Say what would be done; the same, or less, again only after a while without."""
         rules = self.rules
         pause = 2 * max(rules.up_cooldown, rules.down_cooldown) if rules else inf
-        again = self._advice == (decision.before, decision.target) and now < self._advised + pause
-        self._advice, self._advised = (decision.before, decision.target), now
+        before, target = self._advice or (decision.before, decision.before)
+        said = range(min(before, target), max(before, target) + 1)
+        again = before == decision.before and decision.target in said
+        again = again and now < self._advised + pause
+        self._advised = now
         if not again:
+            self._advice = decision.before, decision.target
             text = "dry run: the pool would have %s children instead of %s: %s"
             logger.info(text, decision.target, decision.before, decision.reason)
 

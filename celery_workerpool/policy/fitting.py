@@ -22,7 +22,7 @@ TO_SPARE = 6 / 7
 MOMENT = 0.5
 #: Whiles until a size is taken for enough; until the next try after one that was not: at first,
 #: and at most.
-PROVEN, FIRST_PAUSE, LONGEST_PAUSE = 2, 2, 16
+PROVEN, FIRST_PAUSE, LONGEST_PAUSE = 2, 4, 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,13 @@
 """How many children a pool should have, by what they have to do.
 
-Up, when enough of the children are busy and tasks have waited for a moment nevertheless: by as
-many as have waited throughout that moment. Down, when few have been busy for a while: to what
-was needed in that while. Each direction has a cooldown. Utilization is the mean over time, not
-what is busy at the moment of looking: whenever a task waits, every child is busy.
+Up, as soon as a task has to wait because every child is busy: not only by as many as wait, but
+until the work that is there would load the children up to the threshold. So the next tasks find
+a child, and one step does what would else take several. Down, when few have been busy for a
+while: to what was needed in that while. Each direction has a cooldown.
 
-Going down may turn out to have been too early. Each time that growth follows soon after, the
-while becomes twice as long, so that a load that comes and goes does not make the pool follow
-it for ever; a decision that turns out to have been right halves it again.
+Going down may turn out to have been too early. When growth follows soon after, it makes room for
+twice the work, and the while becomes four times as long, so that a load that comes and goes does
+not make the pool follow it for ever; a decision that turns out to have been right halves it again.
 """
 
 from __future__ import annotations
@@ -21,16 +21,15 @@ from math import inf
 
 from .fitting import Fitting
 
-#: Seconds that tasks must have waited, all children busy, before more children are started.
+#: Seconds over which utilization is told, and that a task has waited for long.
 MOMENT = 0.5
-#: Seconds over which children must have been busy when fewer tasks wait than there are children.
-STRETCH = 5.0
-#: The same in a pool whose size was found to fit: it is not to grow for each chance peak.
-FITTED_STRETCH = 15.0
-#: Seconds that a number of waiting tasks which still rises is given before it is acted on.
-RISING = 1.0
+#: Seconds until a task that waits is looked at: others that come with it are to be seen, too.
+BLINK = 0.02
 #: Seconds between two looks while tasks wait, and while none do.
 SOON, LATER = 0.125, 1.0
+#: The part of the cooldown during which one time of growing may go on: the tasks of a burst come
+#: one after the other, and only some of them show how large a load is.
+STEP = 0.25
 #: The part of the cooldown over which utilization must have been low; see ``patience``.
 CALM = 0.25
 #: ``patience`` goes no further.
@@ -94,7 +93,7 @@ class Scaler:
 
     def __init__(self, rules: ScalingRules) -> None:
         self.rules = rules
-        #: How many times longer than usual utilization must be low: 1, 2, 4.
+        #: How many times longer than usual utilization must be low: 1, 4, and 2 on the way back.
         self.patience = 1
         self._samples: deque[_Sample] = deque()
         self._up_at = self._down_at = self._held_at = -inf
@@ -108,6 +107,9 @@ class Scaler:
             room: what the machine allows; asked only before the pool would grow.
         """
         self._note(load, now)
+        if self._on_trial and not self._early(now):
+            self._on_trial = False
+            self.patience = max(1, self.patience // 2)
         return self._bounded(load) or self._up(load, now, room) or self._down(load, now)
 
     def next_look(self, load: Load, now: float) -> float:
@@ -115,6 +117,11 @@ class Scaler:
         if load.waiting and load.size < self.rules.max_workers:
             return now + SOON
         return now + LATER if load.size > self.rules.min_workers else inf
+
+    def work_waits(self, now: float) -> float:
+        """When to ask as a task has to wait."""
+        last = self._samples[-1].at if self._samples else -inf
+        return max(now + BLINK, last + SOON)
 
     @property
     def utilization(self) -> float | None:
@@ -133,22 +140,18 @@ class Scaler:
 
     def _up(self, load: Load, now: float, room: Callable[[], Room]) -> Decision | None:
         rules = self.rules
-        if not load.waiting or now - self._up_at < rules.up_cooldown:
+        work = load.busy + load.waiting
+        if not load.waiting or work <= load.size or load.size >= rules.max_workers:
             return None
-        waited = self._waited(load, now)
-        # A round of tasks more than there is: no need to look at the past.
-        stretch = FITTED_STRETCH if self._fitting.fitted == load.size else STRETCH
-        span = MOMENT if waited >= load.size else stretch
-        utilization = self._utilization(span)
-        if utilization is None or utilization < rules.up_threshold:
+        if not self._may_grow(now) or now - self._held_at < HELD:
             return None
-        if not waited or load.size >= rules.max_workers or now - self._held_at < HELD:
-            return None
-        threshold = rules.up_threshold
-        why = f"utilization {utilization:.2f} over {span:g} s, {threshold:g} or more"
-        why += f"; {waited} waiting"
+        why = f"utilization {work / load.size:.2f}" if load.size else "no child"
+        why += f" with {load.waiting} waiting, {rules.up_threshold:g} or more"
+        if self._early(now):
+            work *= 2
+            why += "; has just shrunk"
         allowed = room()
-        wanted = min(waited, rules.max_workers - load.size)
+        wanted = self._size_for(work) - load.size
         added = int(min(wanted, max(0, allowed.children)))
         if added < wanted:
             why += f"; {allowed.reason}"
@@ -158,35 +161,36 @@ class Scaler:
         self._grown(load.size, now)
         return Decision(load.size, load.size + added, why)
 
-    def _waited(self, load: Load, now: float) -> int:
-        """How many tasks have waited for a moment; 0 also while it is too early to say.
+    def _may_grow(self, now: float) -> bool:
+        cooldown, since = self.rules.up_cooldown, now - self._up_at
+        return since >= cooldown or since < cooldown * STEP
 
-        The cooldown allows one step only, so a backlog that still rises is given time to show.
-        """
-        before = min(sample.load.waiting for sample in self._since(now - MOMENT))
-        if load.waiting <= before or before >= self.rules.max_workers - load.size:
-            return before
-        shown = all(sample.load.waiting for sample in self._since(now - RISING))
-        return load.waiting if shown and self._samples[0].at <= now - RISING else 0
+    def _early(self, now: float) -> bool:
+        """Whether the pool has shrunk so short a time ago that growth shows it was too early."""
+        return self._on_trial and now - self._down_at < self.rules.down_cooldown
+
+    def _size_for(self, work: int) -> int:
+        """The size that so many tasks load up to the threshold; each has a child."""
+        rules = self.rules
+        if work >= rules.up_threshold * rules.max_workers:
+            return rules.max_workers
+        return max(work, int(work / rules.up_threshold + 1e-6))
 
     def _grown(self, size: int, now: float) -> None:
         self._fitting.grown(size, self.rules.idle_timeout, now)
-        if self._on_trial:
-            self._on_trial = False
-            soon = now - self._down_at < self.rules.down_cooldown
-            self.patience = min(self.patience * 2, MOST_PATIENT) if soon else self.patience
-        self._up_at = now
+        if self._early(now):
+            self.patience = MOST_PATIENT
+        self._on_trial = False
+        if now - self._up_at >= self.rules.up_cooldown:
+            self._up_at = now
 
     # ── down ─────────────────────────────────────────────────────────────────────────────
 
     def _down(self, load: Load, now: float) -> Decision | None:
         rules = self.rules
-        if self._on_trial and now - self._down_at >= rules.down_cooldown:
-            self._on_trial = False
-            self.patience = max(1, self.patience // 2)
         if load.size <= rules.min_workers or load.waiting:
             return None
-        if now - self._down_at < rules.down_cooldown:
+        if now - self._down_at < rules.down_cooldown or now - self._up_at < rules.up_cooldown:
             return None
         target, why = self._calm(load, now)
         fits, reason = self._fitting.decide(load.size, rules.up_threshold, rules.idle_timeout, now)
@@ -214,7 +218,7 @@ class Scaler:
         for earlier, later in pairwise(self._since(now - span)):
             seconds = later.at - earlier.at
             busy = (later.load.busy_seconds - earlier.load.busy_seconds) / seconds
-            needed = max(needed, busy)
+            needed = max(needed, busy, later.load.busy)
             waited = max(waited, later.load.waiting)
         threshold = self.rules.down_threshold
         if waited or needed > threshold * load.size:
@@ -235,7 +239,7 @@ class Scaler:
         waited = min(sample.load.waiting for sample in self._since(now - MOMENT)) > 0
         waited = waited or load.waiting >= max(1, load.size)
         self._fitting.note(load.busy_seconds, waited, self.rules.idle_timeout, now)
-        horizon = now - max(self._while, FITTED_STRETCH)
+        horizon = now - self._while
         while len(self._samples) > 2 and self._samples[1].at <= horizon:
             self._samples.popleft()
 

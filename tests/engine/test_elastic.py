@@ -32,7 +32,7 @@ def test_up_when_tasks_wait_and_down_when_they_are_over() -> None:
         for job in jobs:
             world.running(job).succeed()
             world.turn()
-        world.pass_time(14.0)
+        world.pass_time(28.0)
         assert world.engine.target == 6
         world.pass_time(3.0)
         assert len(world.let_leave()) == 4
@@ -41,7 +41,7 @@ def test_up_when_tasks_wait_and_down_when_they_are_over() -> None:
         assert (world.engine.elastic.grown, world.engine.elastic.shrunk) == (1, 1)
         last, _ = world.engine.elastic.last or (None, 0.0)
         assert last is not None
-        assert last.reason == "utilization 0.01 over 15 s, 0.3 or less; 0.8 busy at most"
+        assert last.reason == "utilization 0.00 over 15 s, 0.3 or less; 0.0 busy at most"
 
 
 def test_nobody_wakes_up_while_there_is_nothing_to_decide() -> None:
@@ -58,18 +58,28 @@ def test_nobody_wakes_up_while_there_is_nothing_to_decide() -> None:
         assert world.driver.wake is None
 
 
+def test_a_wait_that_is_over_in_a_blink_changes_nothing() -> None:
+    with World(children=2, scaling=RULES) as world:
+        first, *_ = work(world, 3)
+        assert world.engine.waiting == 1
+        world.running(first).succeed()
+        world.turn()
+        world.pass_time(60.0)
+        assert (world.engine.waiting, world.engine.target) == (0, 2)
+
+
 def test_a_dry_run_only_says_what_would_be_done(caplog: pytest.LogCaptureFixture) -> None:
     """Once, though the cooldown is over again and again."""
     with caplog.at_level("INFO"), World(children=2, scaling=RULES, dry_run=True) as world:
-        jobs = work(world, 5)
+        jobs = work(world, 3)
         world.pass_time(100.0)
         assert world.engine.target == 2
         assert sizes(world) == []
-        assert caplog.text.count("dry run: the pool would have 5 children instead of 2") == 1
+        assert caplog.text.count("dry run: the pool would have 4 children instead of 2") == 1
         last, _ = world.engine.elastic.last or (None, 0.0)
         assert last is not None
-        assert (last.before, last.target) == (2, 5)
-        more = work(world, 1)
+        assert (last.before, last.target) == (2, 4)
+        more = work(world, 3)
         world.pass_time(31.0)
         assert caplog.text.count("dry run: the pool would have 6 children instead of 2") == 1
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .loads import LoadCase, every, recorded
 from .plot import Comparison, picture, table
-from .rivals import CelerysAutoscaler, ThisPool
+from .rivals import PREFORKS_START, CelerysAutoscaler, ThisPool
 from .simulation import Pool
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -23,9 +23,11 @@ PAGE = DOCS / "operating.md"
 BEGIN, END = "<!-- figures of the simulation -->\n", "<!-- end -->\n"
 
 
-def compare(case: LoadCase, low: int = 2, high: int = 8) -> Comparison:
+def compare(
+    case: LoadCase, low: int = 2, high: int = 8, preforks_start: float = PREFORKS_START
+) -> Comparison:
     """Run a load through both."""
-    celery = Pool(case, CelerysAutoscaler(low, high), low).simulate()
+    celery = Pool(case, CelerysAutoscaler(low, high, preforks_start), low).simulate()
     ours = Pool(case, ThisPool(low, high), low).simulate()
     return Comparison(case, celery, ours)
 

@@ -27,12 +27,12 @@ class Comparison:
 def table(comparisons: Iterable[Comparison]) -> str:
     """Markdown."""
     lines = [
-        "| Load | | Changes of size | Idle | Waited | Idle and waited |",
+        "| Load | | Changes of size | Idle | Waited | Per task |",
         "|---|---|---:|---:|---:|---:|",
     ]
     for one in comparisons:
         for name, run in (("Celery", one.celery), ("here", one.ours)):
-            figures = f"{run.idle_seconds:,.0f} s | {run.waited:,.0f} s | {run.cost:,.0f} s"
+            figures = f"{run.idle_seconds:,.0f} s | {run.waited:,.2f} s | {run.lag * 1000:,.1f} ms"
             lines.append(f"| {one.case.title} | {name} | {run.decisions} | {figures} |")
     return "\n".join(lines) + "\n"
 

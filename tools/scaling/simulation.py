@@ -13,14 +13,16 @@ from typing import Protocol
 
 from .loads import LoadCase, Task
 
-#: Seconds from the decision to start a child until it takes its first task.
-START_TIME = 0.05
+#: CPUs on which children start.
+CPUS = 2
 #: Messages fetched ahead for each child: Celery's default.
 MULTIPLIER = 4
 
 
 class Autoscaling(Protocol):
     """What decides on the size."""
+
+    start_time: float  # seconds of a CPU that a child takes to start
 
     def received(self, pool: Pool, now: float) -> int | None:
         """A message was fetched; the size from now on, None for no change."""
@@ -49,9 +51,9 @@ class Run:
         return sum(self.waits)
 
     @property
-    def cost(self) -> float:
-        """Seconds that children waited for tasks, and tasks for children."""
-        return self.idle_seconds + self.waited
+    def lag(self) -> float:
+        """How long a task waits, on average."""
+        return self.waited / len(self.waits) if self.waits else 0.0
 
 
 class Pool:
@@ -69,6 +71,7 @@ class Pool:
         self._autoscaling = autoscaling
         self._span = case.span
         self._now = 0.0
+        self._started = 0.0  # when the last child that was started is ready
         self._order = itertools.count()
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         for task in case.tasks:
@@ -121,8 +124,14 @@ class Pool:
         self.run.sizes.append((self._now, size))
         for _ in range(size - self.live):
             self.live += 1
-            self._at(self._now + START_TIME, self._get_ready)
+            self._at(self._next_ready(), self._get_ready)
         self._let_go()
+
+    def _next_ready(self) -> float:
+        """When a child that is started now takes its first task: each start is a CPU's work."""
+        takes = self._autoscaling.start_time
+        self._started = max(self._now + takes, self._started + takes / CPUS)
+        return self._started
 
     def _let_go(self) -> None:
         gone = max(0, min(self.live - self.size, self.ready - self.busy))

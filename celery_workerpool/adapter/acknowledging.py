@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from . import rabbitmq, redis
@@ -11,10 +12,14 @@ logger = logging.getLogger(__name__)
 
 
 class Acknowledgements:
-    """Those of the worker's channel, on whatever broker; of other brokers none waits."""
+    """Those of the worker's channel, on whatever broker; of other brokers none waits.
 
-    def __init__(self) -> None:
-        self._of = (redis.Acknowledgements(), rabbitmq.Acknowledgements())
+    Arguments:
+        waiting: tells how many tasks wait for a child.
+    """
+
+    def __init__(self, waiting: Callable[[], int]) -> None:
+        self._of = (redis.Acknowledgements(), rabbitmq.Acknowledgements(waiting))
 
     def connected(self, hub: Any, channel: Any) -> None:
         """There is a connection.

@@ -75,7 +75,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
     def __init__(self, limit: int | None = None, *, app: Any = None, **options: Any) -> None:
         super().__init__(limit, app=app, **options)
         self.events = EventSender()
-        self.acknowledgements = Acknowledgements()
+        self.acknowledgements = Acknowledgements(self._count_waiting)
         try:
             self.settings = Settings.of_app(app)
             self.gate = Gate(app, self.settings, self.events.send)
@@ -347,6 +347,9 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         return info
 
     # ── helpers ──────────────────────────────────────────────────────────────────────────
+
+    def _count_waiting(self) -> int:
+        return self._engine.waiting if self._engine is not None else 0
 
     def _ended(self) -> None:
         self._engine = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 from collections.abc import Iterator
@@ -134,7 +135,7 @@ def test_other_connections_are_left_alone() -> None:
         rabbitmq.read_in_pieces(hub, SimpleNamespace(transport=encrypted))
     rabbitmq.read_in_pieces(hub, SimpleNamespace())  # Redis
     channel = SimpleNamespace(basic_ack=len)
-    rabbitmq.Acknowledgements().connected(Hub(), channel)
+    rabbitmq.Acknowledgements(lambda: 0).connected(Hub(), channel)
     assert channel.basic_ack is len
 
 
@@ -152,7 +153,7 @@ def test_an_acknowledgement_is_the_one_of_py_amqp(
 ) -> None:
     channel.basic_ack(tag, multiple)
     theirs = wire.broker.recv(100)
-    rabbitmq.Acknowledgements().connected(None, channel)
+    rabbitmq.Acknowledgements(lambda: 0).connected(None, channel)
     channel.basic_ack(tag, multiple=multiple)
     assert wire.broker.recv(100) == theirs
     assert wire.connection.bytes_sent == 2
@@ -160,7 +161,7 @@ def test_an_acknowledgement_is_the_one_of_py_amqp(
 
 def test_acknowledgements_of_one_round_go_together(wire: Wire, channel: Channel) -> None:
     hub = Hub()
-    rabbitmq.Acknowledgements().connected(hub, channel)
+    rabbitmq.Acknowledgements(lambda: 0).connected(hub, channel)
     channel.basic_ack(1)
     channel.basic_ack(2)
     assert wire.nothing_was_sent()
@@ -171,8 +172,43 @@ def test_acknowledgements_of_one_round_go_together(wire: Wire, channel: Channel)
     assert wire.nothing_was_sent()
 
 
+def test_while_tasks_wait_here_acknowledgements_wait_for_others(
+    wire: Wire, channel: Channel
+) -> None:
+    """Until there are more of them than tasks that wait."""
+    hub = Hub()
+    waiting = 3
+    rabbitmq.Acknowledgements(lambda: waiting).connected(hub, channel)
+    for tag in (1, 2, 3):
+        channel.basic_ack(tag)
+        turn(hub)
+    assert wire.nothing_was_sent()
+    channel.basic_ack(4)
+    turn(hub)
+    assert [frame[2:] for frame in wire.sent()] == [acknowledged(tag) for tag in (1, 2, 3, 4)]
+    channel.basic_ack(5)
+    turn(hub)
+    waiting = 0
+    turn(hub)
+    assert [frame[2:] for frame in wire.sent()] == [acknowledged(5)]
+
+
+def test_acknowledgements_do_not_wait_for_long(wire: Wire, channel: Channel) -> None:
+    hub = Hub()
+    rabbitmq.Acknowledgements(lambda: 100).connected(hub, channel)
+    for tag in (1, 2):
+        channel.basic_ack(tag)
+        turn(hub)
+        assert wire.nothing_was_sent()
+        loop = hub.create_loop()
+        while not select.select([wire.broker], [], [], 0)[0]:
+            next(loop)
+        assert [frame[2:] for frame in wire.sent()] == [acknowledged(tag)]
+    hub.close()
+
+
 def test_acknowledgements_come_before_what_is_written_later(wire: Wire, channel: Channel) -> None:
-    rabbitmq.Acknowledgements().connected(Hub(), channel)
+    rabbitmq.Acknowledgements(lambda: 0).connected(Hub(), channel)
     channel.basic_ack(1)
     channel.basic_reject(2, requeue=True)
     first, second = wire.sent()
@@ -182,7 +218,7 @@ def test_acknowledgements_come_before_what_is_written_later(wire: Wire, channel:
 
 def test_when_the_loop_is_over_none_waits(wire: Wire, channel: Channel) -> None:
     hub = Hub()
-    acknowledgements = rabbitmq.Acknowledgements()
+    acknowledgements = rabbitmq.Acknowledgements(lambda: 0)
     acknowledgements.connected(hub, channel)
     channel.basic_ack(1)
     acknowledgements.at_once()
@@ -193,7 +229,7 @@ def test_when_the_loop_is_over_none_waits(wire: Wire, channel: Channel) -> None:
 
 def test_a_lost_connection_is_not_written_to(wire: Wire, channel: Channel) -> None:
     hub = Hub()
-    acknowledgements = rabbitmq.Acknowledgements()
+    acknowledgements = rabbitmq.Acknowledgements(lambda: 0)
     acknowledgements.connected(hub, channel)
     channel.basic_ack(1)
     acknowledgements.disconnected()

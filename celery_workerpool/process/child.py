@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from multiprocessing.process import AuthenticationString  # type: ignore[attr-defined]
-from typing import Protocol
+from typing import Any, Protocol
 
 from billiard.process import BaseProcess
 
@@ -19,6 +19,7 @@ from .beats import start_beating
 from .channel import EX_CHANNEL, ChannelClosed, ChildChannel
 from .courtesy import Courtesy
 from .interrupts import Interrupts
+from .loggers import OutOfSight
 from .memory import resident
 from .messages import RUN, Attention, Done, Failed, Progress, Ready, decode_request, encode
 from .notices import Notice, set_desk
@@ -26,8 +27,8 @@ from .reporting import Reporter, set_reporter
 from .stacks import keep_stacks_from_forks
 
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
-#: Loaded here, so that a fork need not do it: each time takes a third of a millisecond.
-_LIBC = ctypes.CDLL(None)
+#: Loaded here, so that a fork need not do it: each time takes half a millisecond.
+_PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 class Runtime(Protocol):
@@ -91,6 +92,10 @@ class ChildProcess(BaseProcess):  # type: ignore[misc]  # billiard has no types
         callers = {ChildLoop.call.__code__, ChildLoop.execute.__code__}
         self.interrupts = Interrupts(frozenset(callers))
         self._loop = ChildLoop(ChildChannel(sock), runtime, self.interrupts)
+
+    def _bootstrap(self) -> Any:
+        with OutOfSight():
+            return super()._bootstrap()
 
     def run(self) -> None:
         sys.exit(self._loop.run())
@@ -229,9 +234,9 @@ class ChildLoop:
 
 def _die_with_parent() -> None:
     """Linux only; elsewhere a child finds its channel closed, after its task."""
-    if sys.platform == "linux":
+    if _PRCTL is not None:
         # Not billiard's function: it compiles a C declaration in every process anew.
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _exit_status(detail: object) -> int:

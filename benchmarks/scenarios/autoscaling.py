@@ -2,8 +2,8 @@
 
 ``--autoscale 8,2``, a worker that has nothing to do, then 200 tasks of 50 ms at once: prefork
 with Celery's autoscaler, this pool with its own. Measured is the time from the start of the
-first task until eight different children have started one. This pool looks
-for a moment what else comes; Celery's autoscaler starts a child for each message as it comes.
+first task until eight different children have started one. This pool looks for a moment what
+else comes; Celery's autoscaler starts a child for each message as it comes.
 
 Held against: 1.5 s.
 """

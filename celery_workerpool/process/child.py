@@ -19,7 +19,7 @@ from .beats import start_beating
 from .channel import EX_CHANNEL, ChannelClosed, ChildChannel
 from .courtesy import Courtesy
 from .interrupts import Interrupts
-from .loggers import OutOfSight
+from .loggers import loggers_out_of_sight
 from .memory import resident
 from .messages import RUN, Attention, Done, Failed, Progress, Ready, decode_request, encode
 from .notices import Notice, set_desk
@@ -94,7 +94,7 @@ class ChildProcess(BaseProcess):  # type: ignore[misc]  # billiard has no types
         self._loop = ChildLoop(ChildChannel(sock), runtime, self.interrupts)
 
     def _bootstrap(self) -> Any:
-        with OutOfSight():
+        with loggers_out_of_sight():
             return super()._bootstrap()
 
     def run(self) -> None:

@@ -7,32 +7,33 @@ hundreds of loggers: that was a tenth of what a child costs.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from types import TracebackType
+from collections.abc import Iterator
 from typing import Any
 
 
-class OutOfSight:
-    """While entered, the next look at logging's loggers finds none but the root; later ones do."""
+@contextlib.contextmanager
+def loggers_out_of_sight() -> Iterator[None]:
+    """Have the next look at logging's loggers find none but the root; later ones find all."""
+    manager = logging.Logger.manager
+    logging.Logger.manager = _StandIn(manager)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        logging.Logger.manager = manager
 
-    def __init__(self) -> None:
-        self._manager = logging.Logger.manager
 
-    def __enter__(self) -> None:
-        logging.Logger.manager = self  # type: ignore[assignment]
+class _StandIn:
+    """In the manager's place until somebody looks at its loggers."""
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        logging.Logger.manager = self._manager
+    def __init__(self, manager: logging.Manager) -> None:
+        self._manager = manager
 
     @property
     def loggerDict(self) -> dict[str, Any]:  # noqa: N802  # logging's name
-        """None; and the loggers are back."""
-        self.__exit__(None, None, None)
+        """None; and the manager is back."""
+        logging.Logger.manager = self._manager
         return {}
 
     def __getattr__(self, name: str) -> Any:

@@ -167,7 +167,6 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("patience")
-@pytest.mark.usefixtures("patience")
 def test_a_hard_limit_leaves_the_last_stack_in_log_and_event(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

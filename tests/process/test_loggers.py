@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from celery_workerpool.process.loggers import OutOfSight
+from celery_workerpool.process.loggers import loggers_out_of_sight
 from tests.support.pool import Pool
 
 NAME = "tests.process.seldom"
@@ -21,7 +21,7 @@ def known_logger() -> tuple[bool, int, bool]:
 
 def test_only_the_first_look_finds_none() -> None:
     manager = logging.Logger.manager
-    with OutOfSight():
+    with loggers_out_of_sight():
         assert logging.getLogger(NAME).handlers
         assert logging.Logger.manager.loggerDict == {}
         assert NAME in logging.Logger.manager.loggerDict
@@ -31,7 +31,7 @@ def test_only_the_first_look_finds_none() -> None:
 
 def test_without_a_look_they_are_back_at_the_end() -> None:
     manager = logging.Logger.manager
-    with OutOfSight():
+    with loggers_out_of_sight():
         pass
     assert logging.Logger.manager is manager
 

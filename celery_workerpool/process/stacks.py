@@ -33,7 +33,7 @@ LONGEST = 8000
 PATIENCE = 0.04
 #: States of a process in which none of its signal handlers runs.
 _DEAF = "TtDZX"
-#: Seconds of silence that end an answer.
+#: Seconds of silence after a line that end an answer.
 _PAUSE = 0.002
 #: What the pool's own thread in a child looks like; it is no part of the evidence.
 _OWN = os.path.join("process", "beats.py")
@@ -71,7 +71,8 @@ class StackPipe:
         data, patience = b"", seconds
         while poller.poll(patience * 1000) and (more := self._read()):
             data += more
-            patience = min(_PAUSE, max(0.0, deadline - time.monotonic()))
+            left = max(0.0, deadline - time.monotonic())
+            patience = min(_PAUSE, left) if data.endswith(b"\n") else left  # Not within a line.
         return tidy(data)
 
     def _read(self) -> bytes:

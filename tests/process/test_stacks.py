@@ -1,0 +1,30 @@
+"""What comes through the pipe that a child's stack is written to."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+from celery_workerpool.process.stacks import StackPipe
+from tests.support.waiting import PATIENCE
+
+
+def test_a_stack_is_not_cut_within_a_line() -> None:
+    """The child may lose its CPU between two pieces of one."""
+    pipe = StackPipe()
+
+    def write() -> None:
+        for piece in (
+            b"Current thread 0x7 (most recent call first):\n  File ",
+            b'"x.py", line 1 in f\n',
+        ):
+            os.write(pipe.writer, piece)
+            time.sleep(0.05)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    stack = pipe.wait(PATIENCE)
+    writer.join()
+    pipe.close()
+    assert stack.endswith('File "x.py", line 1 in f')

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from kombu.exceptions import OperationalError
+from kombu.exceptions import BatchPublishError, OperationalError
 
 from .. import tasks as run_task
 from ..errors import EmbeddedError, InvalidTaskError
@@ -186,7 +186,7 @@ class Manager(Asking):
 
         Who has noticed that before has closed the pool of connections (``RuntimeError``).
         """
-        unreachable = isinstance(exc, OperationalError | RuntimeError)
+        unreachable = isinstance(exc, OperationalError | BatchPublishError | RuntimeError)
         if unreachable and (why := self._lost(opened, LOSS_TIMEOUT)):
             raise EmbeddedError(why) from exc
 

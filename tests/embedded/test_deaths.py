@@ -170,6 +170,36 @@ def test_tasks_end_with_their_host_and_the_next_has_another(
     place.wait_until_gone()
 
 
+def test_a_broker_that_dies_while_tasks_are_sent_is_named(place: Place) -> None:
+    owner = place.start(SENDING)
+    assert owner.line() == "ready"
+    broker = place.pid_of("unixsocket")
+    os.kill(broker, signal.SIGSTOP)
+    owner.say()
+    assert owner.line() == "sending"
+    os.kill(broker, signal.SIGKILL)
+    assert owner.line() == "the embedded broker has died, and the tasks in it are lost"
+    assert owner.wait() == 0, owner.report()
+    place.wait_until_gone()
+
+
+#: Sends many tasks in one go, to a broker that does not answer.
+SENDING = """
+    import logging
+    from celery_workerpool import EmbeddedError, create_worker_manager
+
+    logging.disable()  # Only what is printed counts.
+    with create_worker_manager(min_workers=1, enable_auto_scaling=False) as manager:
+        manager.result(manager.submit_task("COMPRESSION", {"data": "x"}), timeout=60)
+        manager.once("task_submitted", lambda event: print("sending", flush=True))
+        print("ready", flush=True)
+        input()
+        try:
+            manager.submit_many([("COMPRESSION", {"data": "x"})] * 100)
+        except EmbeddedError as error:
+            print(error, flush=True)
+"""
+
 #: Two tasks, one that runs and one that waits, until their host has died; then another task.
 LOSING = """
     import asyncio, logging, threading, time

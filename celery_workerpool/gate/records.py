@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import uuid
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from ..policy.graph import OnFailure
 
@@ -17,8 +18,7 @@ class EndKind(enum.StrEnum):
     CANCELLED = "cancelled"  # revoked or expired
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """The end of a task: it will not run again.
 
     Attributes:

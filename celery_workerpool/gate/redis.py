@@ -66,7 +66,7 @@ class RedisStore:
         ]
 
     def finish(self, endings: Iterable[Ending], now: float) -> Turn:
-        items = [[end.id, end.kind.value, end.error, end.keep] for end in endings]
+        items = list(endings)
         return self._turn("finish", now, items, again=not items)
 
     def released(self, publications: Iterable[tuple[str, str]], now: float) -> None:

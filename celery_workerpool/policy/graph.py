@@ -119,7 +119,11 @@ def describe_cycle(cycle: Iterable[str]) -> str:
 
 def storable(task_id: str) -> bool:
     """Whether every store can keep a task of that id."""
-    return len(task_id) <= LONGEST_ID and task_id == plain(task_id)
+    if len(task_id) > LONGEST_ID:
+        return False
+    if task_id.isascii():  # As nearly all are; this is asked for each task that ends.
+        return "\0" not in task_id
+    return task_id == plain(task_id)
 
 
 def plain(text: str) -> str:

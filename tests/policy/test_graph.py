@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from celery_workerpool.errors import InvalidTaskError
-from celery_workerpool.policy.graph import Dependencies, OnFailure, describe_cycle, find_cycle
+from celery_workerpool.policy.graph import (
+    LONGEST_ID,
+    Dependencies,
+    OnFailure,
+    describe_cycle,
+    find_cycle,
+    plain,
+    storable,
+)
 
 NAMES = st.sampled_from("abcdefgh")
 IDS_ONLY = "expected ids of at most 255 characters, and no null in them"
@@ -108,3 +116,13 @@ def test_a_long_chain_is_no_trouble() -> None:
 def test_a_cycle_reads_well() -> None:
     assert describe_cycle(("a", "b", "a")) == "a waits for b, which waits for a"
     assert describe_cycle(("a", "a")) == "a waits for a"
+
+
+@given(st.text(st.characters(), max_size=LONGEST_ID + 2))
+def test_an_id_is_storable_if_all_of_it_can_be_kept(task_id: str) -> None:
+    assert storable(task_id) == (len(task_id) <= LONGEST_ID and plain(task_id) == task_id)
+
+
+@pytest.mark.parametrize("task_id", ["\0", "a\0", "\ud800", "ä\0", "x" * (LONGEST_ID + 1)])
+def test_an_id_that_no_store_keeps(task_id: str) -> None:
+    assert not storable(task_id)

@@ -1,17 +1,24 @@
 -- args.items: {id, kind, error, keep}. Returns {releases, more}.
-for _, item in ipairs(args.items) do
-  local id, ended = item[1], {item[2], item[3]}
-  local task = key('task', id)
+local TASK, WAITS, ENDED = key('task', ''), key('waits', ''), key('ended', '')
+
+local function end_it(id, kind, error)
+  local task = TASK .. id
   local got = call('HMGET', task, 'state', 'home')
   if got[1] and got[1] ~= 'ended' then
     unhook(id, got[2])
     call('ZREM', key('due', got[2]), id)
-    call('HSET', task, 'state', 'ended', 'ended', ended[1] .. ':' .. ended[2])
+    call('HSET', task, 'state', 'ended', 'ended', kind .. ':' .. error)
     call('HDEL', task, 'parcel')
     call('EXPIRE', task, args.keep)
   end
-  if item[4] then call('SET', key('ended', id), ended[1] .. ':' .. ended[2], 'EX', args.keep) end
-  tell(id, ended)
+  tell(id, {kind, error})
+end
+
+for _, item in ipairs(args.items) do
+  local id, kind, error, keep = item[1], item[2], item[3], item[4]
+  if keep then call('SET', ENDED .. id, kind .. ':' .. error, 'EX', args.keep) end
+  -- Most tasks have never waited, and nobody waits for them.
+  if call('EXISTS', TASK .. id, WAITS .. id) > 0 then end_it(id, kind, error) end
 end
 if args.again then
   continue_todo()

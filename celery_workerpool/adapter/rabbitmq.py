@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,8 +26,11 @@ from .deliveries import FRAME, FRAME_END
 #: Bytes for one read, and so for the work between two looks at the children.
 READ_SIZE = 1 << 14
 
-#: Seconds that an acknowledgement waits for others at most.
-PATIENCE = 0.005
+#: Seconds that an acknowledgement waits for others at most, and between two of them, on average,
+#: at most where it waits at all.
+PATIENCE, COMPANY = 0.005, 0.001
+#: The average is over so many; a pause counts as so many seconds at most.
+AVERAGED, PAUSE = 8, 0.05
 
 #: A whole frame: header, the method's class and number, delivery tag, multiple, end mark.
 _ACK = struct.Struct(">BHIHHQBB")
@@ -67,13 +71,19 @@ def _begins_with_frame(data: bytes) -> bool:
 class Acknowledgements:
     """Sends several together, which costs the broker even less than this process.
 
-    They are held back while more tasks wait here than acknowledgements, and :data:`PATIENCE`
-    at most: what the broker would send next is not needed yet. Otherwise they go at the end of
-    a round of the event loop. They come before any frame that is written after them.
+    They are held back while one soon follows the other and more tasks wait here than
+    acknowledgements, and :data:`PATIENCE` at most: what the broker would send next is not needed
+    yet. Otherwise they go at the end of a round of the event loop; what is sent next may be more
+    urgent than all that waits. They come before any frame that is written after them.
     """
 
-    def __init__(self, waiting: Callable[[], int]) -> None:
+    def __init__(
+        self, waiting: Callable[[], int], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._waiting = waiting
+        self._clock = clock
+        self._last = 0.0  # when the last one came
+        self._interval = 0.0  # seconds between two, on average
         self._frames: list[bytes] = []
         self._hub: Any = None  # without a loop nothing waits
         self._armed = False  # the loop will call
@@ -118,13 +128,16 @@ class Acknowledgements:
             raise RecoverableConnectionError("connection already closed")
         frame = (_METHOD, channel.channel_id, _ACK_SIZE, _BASIC, _BASIC_ACK)
         self._frames.append(_ACK.pack(*frame, delivery_tag, multiple, FRAME_END))
+        now = self._clock()
+        self._interval += (min(now - self._last, PAUSE) - self._interval) / AVERAGED
+        self._last = now
         if self._hub is None:
             self._flush()
 
     def _round_is_over(self) -> None:
         if not self._frames:
             return
-        if len(self._frames) > self._waiting():
+        if self._interval > COMPANY or len(self._frames) > self._waiting():
             self._flush()
         elif not self._armed:
             self._armed = True

@@ -178,7 +178,7 @@ def test_while_tasks_wait_here_acknowledgements_wait_for_others(
     """Until there are more of them than tasks that wait."""
     hub = Hub()
     waiting = 3
-    rabbitmq.Acknowledgements(lambda: waiting).connected(hub, channel)
+    rabbitmq.Acknowledgements(lambda: waiting, clock=lambda: 0.0).connected(hub, channel)
     for tag in (1, 2, 3):
         channel.basic_ack(tag)
         turn(hub)
@@ -195,7 +195,7 @@ def test_while_tasks_wait_here_acknowledgements_wait_for_others(
 
 def test_acknowledgements_do_not_wait_for_long(wire: Wire, channel: Channel) -> None:
     hub = Hub()
-    rabbitmq.Acknowledgements(lambda: 100).connected(hub, channel)
+    rabbitmq.Acknowledgements(lambda: 100, clock=lambda: 0.0).connected(hub, channel)
     for tag in (1, 2):
         channel.basic_ack(tag)
         turn(hub)
@@ -205,6 +205,24 @@ def test_acknowledgements_do_not_wait_for_long(wire: Wire, channel: Channel) -> 
             next(loop)
         assert [frame[2:] for frame in wire.sent()] == [acknowledged(tag)]
     hub.close()
+
+
+def test_only_where_they_come_quickly_acknowledgements_wait(wire: Wire, channel: Channel) -> None:
+    """What the broker sends next may be urgent, and the moment for it is not near otherwise."""
+    hub, now = Hub(), 1000.0
+    rabbitmq.Acknowledgements(lambda: 100, clock=lambda: now).connected(hub, channel)
+
+    def waits(seconds: float, tag: int) -> bool:
+        nonlocal now
+        now += seconds
+        channel.basic_ack(tag)
+        turn(hub)
+        return not (select.select([wire.broker], [], [], 0)[0] and wire.sent())
+
+    assert not any(waits(0.005, tag) for tag in range(10))
+    quick = [waits(0.0005, tag) for tag in range(60)]
+    assert quick.index(True) < 40 and all(quick[quick.index(True) :])
+    assert not waits(0.05, 60)
 
 
 def test_acknowledgements_come_before_what_is_written_later(wire: Wire, channel: Channel) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import mean
+from statistics import median
 from typing import Any
 
 from .model import Stage
+from .trace import Event
 from .worker import Worker
 
 #: Tasks before the first mark: children come up and caches warm up meanwhile.
@@ -36,28 +37,58 @@ def measure(worker: Worker, name: str, count: int, *args: object, warm_up: int =
         worker.send(name, *args)
     worker.send("mark")
     worker.start()
-    first, last = worker.wait_for("mark", 2)
+    return _between(*worker.wait_for("mark", 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Of a worker that has something and one that does without.
+
+    Attributes:
+        rate: tasks per second, of the one that has it.
+        kept: its rate as a multiple of the other's, and so ``cpu`` its CPU time for each task;
+            the medians over all pairs of bursts.
+    """
+
+    rate: float
+    kept: float
+    cpu: float
+
+
+def with_and_without(stage: Stage, off: Mapping[str, Any]) -> Comparison:
+    """No-op tasks with the defaults, and with settings that switch something off.
+
+    Two workers, one of each kind, work off bursts of 1,000 tasks in turn: off, on, on, off. So
+    whatever the machine varies by from one second to the next meets both.
+    """
+    pairs = []
+    with stage.worker() as having, stage.worker(conf=off) as lacking:
+        for worker in (having, lacking):
+            worker.start()
+            _burst(worker, 1000)
+        for number in range(stage.count(20, 4)):
+            if number % 2:
+                on, without = _burst(having, 1000), _burst(lacking, 1000)
+            else:
+                without, on = _burst(lacking, 1000), _burst(having, 1000)
+            pairs.append((on, without))
+    return Comparison(
+        rate=median(on.rate for on, _ in pairs),
+        kept=median(on.rate / without.rate for on, without in pairs),
+        cpu=median(on.cpu / without.cpu for on, without in pairs),
+    )
+
+
+def _burst(worker: Worker, count: int) -> Stream:
+    """So many tasks that come all at once to a worker that waits for them."""
+    marks = len(worker.trace.events("mark"))
+    worker.send_together(["noop"] * (count // 10) + ["mark"] + ["noop"] * count + ["mark"])
+    return _between(*worker.wait_for("mark", marks + 2)[-2:])
+
+
+def _between(first: Event, last: Event) -> Stream:
     tasks = last["accepted"] - first["accepted"]
     return Stream(
         rate=tasks / (last["at"] - first["at"]),
         cpu=(last["cpu"] - first["cpu"]) / tasks * 1e6,
     )
-
-
-def with_and_without(
-    stage: Stage, off: Mapping[str, Any], full: int = 6000
-) -> tuple[Stream, Stream]:
-    """No-op tasks with the defaults, and with settings that switch something off.
-
-    Off, on, on, off, so that a machine that slows down favours nobody; the means of each.
-    """
-    count = stage.count(full, 1500)
-    streams: dict[bool, list[Stream]] = {True: [], False: []}
-    for on in (False, True, True, False):
-        with stage.worker(conf={} if on else off) as worker:
-            streams[on].append(measure(worker, "noop", count))
-    with_it, without = (
-        Stream(mean(s.rate for s in streams[on]), mean(s.cpu for s in streams[on]))
-        for on in (True, False)
-    )
-    return with_it, without

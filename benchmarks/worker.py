@@ -113,7 +113,22 @@ class Worker:
     def send(self, name: str, *args: object, **options: object) -> str:
         """Send a task of :mod:`benchmarks.tasks`; its id."""
         task = self.app.tasks[f"benchmarks.tasks.{name}"]
-        return str(task.apply_async(args, producer=self._producer, **options).id)
+        options.setdefault("producer", self._producer)
+        return str(task.apply_async(args, **options).id)
+
+    def send_together(self, names: Sequence[str]) -> None:
+        """Send tasks without arguments, all of which come to the broker in one moment."""
+        if self._connection.transport.driver_type == "amqp":
+            with self._connection.channel() as channel:
+                channel.tx_select()
+                producer = self.app.amqp.Producer(channel)
+                for name in names:
+                    self.send(name, producer=producer)
+                channel.tx_commit()
+        else:
+            with self._producer.batch(max_size=len(names)):
+                for name in names:
+                    self.send(name)
 
     def wait(
         self, condition: Callable[[], bool], description: str, patience: float = PATIENCE
@@ -149,6 +164,7 @@ class Worker:
             CONF: json.dumps(self._conf),
             TRACE: str(self.trace.path),
             "PYTHONPATH": str(ROOT),
+            "PYTHONHASHSEED": "0",  # Alone by that two workers differ by five percent.
             "SPT_NOENV": "1",  # setproctitle must not overwrite the environment: it has our tag.
         }
         command = [sys.executable, "-m", "celery", "-A", "benchmarks.app", "worker"]

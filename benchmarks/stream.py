@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
@@ -62,7 +63,11 @@ def with_and_without(stage: Stage, off: Mapping[str, Any]) -> Comparison:
     whatever the machine varies by from one second to the next meets both.
     """
     pairs = []
-    with stage.worker() as having, stage.worker(conf=off) as lacking:
+    seed = str(random.randrange(10_000))
+    with (
+        stage.worker(hash_seed=seed) as having,
+        stage.worker(hash_seed=seed, conf=off) as lacking,
+    ):
         for worker in (having, lacking):
             worker.start()
             _burst(worker, 1000)

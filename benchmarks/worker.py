@@ -50,6 +50,7 @@ class Worker:
         conf: more Celery settings.
         options: more options of ``celery worker``.
         priorities: the queue orders by priority (RabbitMQ's ``x-max-priority``; Redis always).
+        hash_seed: of Python; alone by that two workers differ by five percent.
     """
 
     def __init__(
@@ -62,11 +63,13 @@ class Worker:
         conf: Mapping[str, Any] | None = None,
         options: Sequence[str] = (),
         priorities: bool = False,
+        hash_seed: str = "random",
     ) -> None:
         self._tag = uuid.uuid4().hex
         self._name = f"bench-{self._tag[:12]}"
         self._concurrency = concurrency
         self._options = options
+        self._hash_seed = hash_seed
         self.hostname = f"{self._name}@localhost"
         self._conf = {
             "broker_url": broker,
@@ -164,7 +167,7 @@ class Worker:
             CONF: json.dumps(self._conf),
             TRACE: str(self.trace.path),
             "PYTHONPATH": str(ROOT),
-            "PYTHONHASHSEED": "0",  # Alone by that two workers differ by five percent.
+            "PYTHONHASHSEED": self._hash_seed,
             "SPT_NOENV": "1",  # setproctitle must not overwrite the environment: it has our tag.
         }
         command = [sys.executable, "-m", "celery", "-A", "benchmarks.app", "worker"]

@@ -2,7 +2,8 @@
 
 4 children; 20 tasks of 1 s evenly spread among 2,000 of 2 ms, all waiting when the worker
 starts. Measured is the time from the first start to the last end, as the tasks themselves
-report it. The ideal is all the work divided by the children: 6 s.
+report it. The ideal is all the work divided by the children: 6 s. In the order in which they were
+sent, with no time between them, the tasks take 1.04 times that.
 
 Held against: within 10 % of the ideal.
 """

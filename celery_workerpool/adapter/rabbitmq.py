@@ -23,8 +23,9 @@ from amqp import RecoverableConnectionError
 from . import deliveries
 from .deliveries import FRAME, FRAME_END
 
-#: Bytes for one read, and so for the work between two looks at the children.
-READ_SIZE = 1 << 14
+#: Bytes for one read, and so for the work between two looks at the children; for the rest of a
+#: frame that is larger, so many.
+READ_SIZE, READ_SIZE_MAX = 1 << 14, 1 << 18
 
 #: Seconds that an acknowledgement waits for others at most, and between two of them, on average,
 #: at most where it waits at all.
@@ -52,20 +53,24 @@ def _read(connection: Any, transport: Any, sock: socket.socket) -> None:
     if not connection.connected:
         raise RecoverableConnectionError("Socket was disconnected")
     try:
-        data = sock.recv(READ_SIZE, socket.MSG_DONTWAIT)
+        size = min(max(READ_SIZE, _missing(transport._read_buffer)), READ_SIZE_MAX)
+        data = sock.recv(size, socket.MSG_DONTWAIT)
     except BlockingIOError:
         return
     if not data:
         connection.drain_events(timeout=0)  # It has the error for this.
     transport._read_buffer += data
-    while _begins_with_frame(transport._read_buffer) and connection.transport is transport:
+    while not _missing(transport._read_buffer) and connection.transport is transport:
         if not deliveries.take(connection, transport):
             connection.blocking_read()  # Which does not read: all it wants is in the buffer.
 
 
-def _begins_with_frame(data: bytes) -> bool:
-    size = len(data) - FRAME.size - 1  # of the payload, at most
-    return size >= 0 and size >= FRAME.unpack_from(data)[2]
+def _missing(data: bytes) -> int:
+    """Bytes of the first frame that are not there yet, as far as that is known; 0: none."""
+    payload = len(data) - FRAME.size - 1
+    if payload < 0:
+        return -payload
+    return max(0, int(FRAME.unpack_from(data)[2]) - payload)
 
 
 class Acknowledgements:

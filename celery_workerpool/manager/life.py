@@ -82,6 +82,7 @@ class Life:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._opened: Open | None = None
+        self._why_lost: str | None = None  # of the last one that was
         self._tracker = Tracker()
         self._listeners = Listeners()
         size = self.settings.max_task_queue_size
@@ -178,14 +179,14 @@ class Life:
         Then all tasks have ended with it, and the next use opens another app.
         """
         why = self._trouble(timeout)
-        if why is None:
+        if why is None and self._opened is opened:
             return None
         with self._lock:
-            if self._opened is not opened:
-                return why  # Another thread was quicker.
+            if why is None or self._opened is not opened:
+                return self._why_lost  # Another thread was quicker, and has heard it.
             # Whoever has admitted a task and not sent it yet sends it to the app that is lost.
             ids = self._tracker.watched_ids()
-            self._opened = None
+            self._opened, self._why_lost = None, why
             opened.sender.close()
             self._close_app(STOP_TIMEOUT)
         logger.error("%s", why)

@@ -59,6 +59,11 @@ def test_one_is_not_many() -> None:
     ]
 
 
+def test_tasks_that_wait_for_others_are_told_apart() -> None:
+    head, *_ = lines(target=1, running=0, waiting=0, parked=1200, children=[])
+    assert head == "w@host  0 of 1 child busy, 0 tasks wait, 1,200 for others"
+
+
 def test_an_idle_child_that_will_go_says_why() -> None:
     idle = {**STARTING, "state": "IDLE", "going": "leaving: 2 are enough"}
     assert lines(target=1, running=0, waiting=0, children=[idle])[-1].endswith(

@@ -312,7 +312,8 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
 
     def status(self) -> dict[str, object]:
         """What each child does and what waits, as data (``celery workerpool status``)."""
-        return {**describe_status(self._running), "quarantined": len(self.quarantine)}
+        found = {**describe_status(self._running), **describe_gate(self.gate)}
+        return {**found, "quarantined": len(self.quarantine)}
 
     def metrics(self) -> dict[str, object]:
         """The worker's figures as data, to be merged (``celery workerpool metrics``)."""

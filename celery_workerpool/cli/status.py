@@ -29,6 +29,8 @@ def block(name: str, reply: Mapping[str, Any]) -> str:
     children = "child" if reply["target"] == 1 else "children"
     waiting = f"{counted(reply['waiting'], 'task')} wait{'s' if reply['waiting'] == 1 else ''}"
     facts = f"{reply['running']} of {reply['target']} {children} busy, {waiting}"
+    if parked := reply.get("parked"):  # In the store: the same for all workers of a broker.
+        facts += f", {parked:,} for others"
     if reply["loop_lag"] >= LAG:
         facts += f", main process late by {span(reply['loop_lag'])} in the last minute"
     heading = [f"{title(name)}  {facts}", *_scaling(reply.get("scaling"))]

@@ -91,7 +91,7 @@ class Manager(Asking):
         opened = self._open()
         if options.get("task_id") is not None:
             raise InvalidTaskError("task_id", options["task_id"], "no id, as there are many tasks")
-        specs = [task if isinstance(task, TaskSpec) else TaskSpec(*task) for task in tasks]
+        specs = [TaskSpec.of(task) for task in tasks]
         for spec in specs:
             if spec.after:
                 raise InvalidTaskError("after", spec.after, "nothing, but in submit_graph")
@@ -99,7 +99,10 @@ class Manager(Asking):
         return self._submit_all(opened, submissions, callback)
 
     def submit_graph(
-        self, tasks: Mapping[str, TaskSpec], callback: Callback | None = None, **options: Any
+        self,
+        tasks: Mapping[str, tuple[WorkerTaskType | str, Any] | TaskSpec],
+        callback: Callback | None = None,
+        **options: Any,
     ) -> dict[str, str]:
         """Send tasks that wait for each other, ``after=[names]``; their ids by name.
 
@@ -112,7 +115,8 @@ class Manager(Asking):
         opened = self._open()
         if options.get("task_id") is not None:
             raise InvalidTaskError("task_id", options["task_id"], "no id, as there are many tasks")
-        made = opened.sender.prepare_graph(tasks, options)
+        specs = {name: TaskSpec.of(task) for name, task in tasks.items()}
+        made = opened.sender.prepare_graph(specs, options)
         self._submit_all(opened, list(made.values()), callback)
         return {name: made[name].task_id for name in tasks}
 

@@ -89,6 +89,20 @@ class TaskSpec:
         self.after = after if isinstance(after, str) else tuple(after)
         self.options = options
 
+    @classmethod
+    def of(cls, given: object) -> TaskSpec:
+        """Itself, or made of a type and a payload.
+
+        Raises:
+            InvalidTaskError: it is neither.
+        """
+        if isinstance(given, TaskSpec):
+            return given
+        if isinstance(given, tuple | list) and len(given) == 2:
+            return cls(*given)
+        expected = "a TaskSpec, or a task type and a payload"
+        raise InvalidTaskError("tasks", type(given).__name__, expected)
+
     def __repr__(self) -> str:
         # No payload: it may hold a key.
         return f"TaskSpec({self.type!s}, after={self.after!r})"

@@ -198,3 +198,15 @@ def test_what_is_known_of_one_that_waits() -> None:
 def test_a_specification_does_not_show_its_payload() -> None:
     spec = TaskSpec("ENCRYPTION", {"key": "secret"}, after=["a"], priority="HIGH")
     assert repr(spec) == "TaskSpec(ENCRYPTION, after=('a',))"
+
+
+@pytest.mark.parametrize("given", [("CUSTOM",), {"type": "CUSTOM"}, None, "ab"])
+def test_what_is_no_task_is_refused(given: Any) -> None:
+    with pytest.raises(InvalidTaskError, match=r"^tasks = '\w+': expected a TaskSpec, or a task"):
+        TaskSpec.of(given)
+
+
+def test_a_type_and_a_payload_make_a_task() -> None:
+    made = TaskSpec.of(CALL)
+    assert (made.type, made.payload, made.after) == (*CALL, ())
+    assert TaskSpec.of(made) is made

@@ -14,6 +14,8 @@ from .worker import Worker
 
 #: Tasks before the first mark: children come up and caches warm up meanwhile.
 WARM_UP = 300
+#: Tasks of a burst that are measured.
+BURST = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +72,12 @@ def with_and_without(stage: Stage, off: Mapping[str, Any]) -> Comparison:
     ):
         for worker in (having, lacking):
             worker.start()
-            _burst(worker, 1000)
+            _burst(worker)
         for number in range(stage.count(20, 4)):
             if number % 2:
-                on, without = _burst(having, 1000), _burst(lacking, 1000)
+                on, without = _burst(having), _burst(lacking)
             else:
-                without, on = _burst(lacking, 1000), _burst(having, 1000)
+                without, on = _burst(lacking), _burst(having)
             pairs.append((on, without))
     return Comparison(
         rate=median(on.rate for on, _ in pairs),
@@ -84,10 +86,10 @@ def with_and_without(stage: Stage, off: Mapping[str, Any]) -> Comparison:
     )
 
 
-def _burst(worker: Worker, count: int) -> Stream:
-    """So many tasks that come all at once to a worker that waits for them."""
+def _burst(worker: Worker) -> Stream:
+    """Tasks that come all at once to a worker that waits for them."""
     marks = len(worker.trace.events("mark"))
-    worker.send_together(["noop"] * (count // 10) + ["mark"] + ["noop"] * count + ["mark"])
+    worker.send_together(["noop"] * (BURST // 10) + ["mark"] + ["noop"] * BURST + ["mark"])
     return _between(*worker.wait_for("mark", marks + 2)[-2:])
 
 

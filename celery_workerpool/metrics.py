@@ -146,6 +146,10 @@ class Ledger:
             self._recent.append([second, 1])
             self._forget(now)
 
+    def refused(self, name: str) -> None:
+        """A task failed without having been handed over."""
+        self._figures(name).outcomes[Outcome.FAILED] += 1
+
     def begin(self, now: float) -> None:
         """The worker starts; before that, throughput is not known."""
         self._began = now

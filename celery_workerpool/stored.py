@@ -9,6 +9,8 @@ from celery import states
 from celery.backends.base import KeyValueStoreBackend
 from kombu.utils.encoding import safe_repr
 
+#: The task behind every task type; its first argument names the type.
+TASK = "celery_workerpool.run"
 #: Ids that one query of a database names. SQLite takes 32,766.
 CHUNK = 5000
 
@@ -51,6 +53,12 @@ def _of_database(backend: Any, task_ids: Sequence[str]) -> dict[str, Mapping[str
     finally:
         session.close()
     return {task_id: found[task_id] for task_id in task_ids if task_id in found}
+
+
+def shown_name(meta: Mapping[str, Any]) -> str:
+    """A task's name, or its type; empty where the backend keeps none (``result_extended``)."""
+    name, args = str(meta.get("name") or ""), meta.get("args")
+    return str(args[0]) if name == TASK and isinstance(args, list | tuple) and args else name
 
 
 def error_text(result: object) -> str:

@@ -25,14 +25,12 @@ from .policy import graph
 from .policy.retry import RetryPolicy
 from .process.reporting import report_progress
 from .settings import Settings
-from .stored import SuccessfulResults
+from .stored import TASK, SuccessfulResults
 
 logger = logging.getLogger(__name__)
 
 #: Seconds between two looks whether a running task has been cancelled.
 LOOK_EVERY = 1.0
-#: The name of the task.
-TASK = "celery_workerpool.run"
 #: The header that carries :class:`Order`.
 HEADER = "workerpool"
 

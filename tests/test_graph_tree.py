@@ -12,17 +12,20 @@ from celery_workerpool import TaskStatus
 from celery_workerpool.cli.graph import tree
 from celery_workerpool.gate.records import Ending, EndKind, Record, State
 from celery_workerpool.gate.tree import Node, collect, in_workers
+from celery_workerpool.stored import TASK
 
 #: d waits for b and c, both for a; b has failed.
 RECORDS = {
     "d": Record("d", State.PARKED, dependencies=("b", "c"), open=("c",), name="report"),
     "c": Record("c", State.CLAIMED, dependencies=("a",)),
+    "a": Record("a", State.UNSEEN, dependents=("x",)),
     "b": Record("b", State.ENDED, ("a",), ending=Ending("b", EndKind.FAILED, "E()")),
 }
 STORED = {
     "a": {"status": "SUCCESS", "result": 1},
     "c": {"status": "STARTED", "result": None},
     "e": {"status": "FAILURE", "result": TimeLimitExceeded(3)},
+    "f": {"status": "SUCCESS", "result": 1, "name": TASK, "args": ["RESIZE", {}]},
 }
 
 
@@ -53,6 +56,23 @@ def test_everything_below_a_task() -> None:
     assert (nodes["d"].waits_for, nodes["b"].error) == (("c",), "E()")
     assert found("e")["e"].status is TaskStatus.TIMEOUT
     assert found("nobody")["nobody"] == Node("nobody")
+    assert [node.id for node in found("nobody", "d").values() if node.unknown] == ["nobody"]
+
+
+def test_who_waits_or_waited_for_a_task() -> None:
+    nodes = found("d")
+    assert {task_id: node.dependents for task_id, node in nodes.items()} == {
+        "d": (),
+        "b": ("d",),
+        "c": ("d",),
+        "a": ("x", "b", "c"),
+    }
+    assert found("a")["a"].dependents == ("x",), "the store knows of it"
+    assert not nodes["a"].unknown
+
+
+def test_names_and_types() -> None:
+    assert [found(task_id)[task_id].name for task_id in "def"] == ["report", "", "RESIZE"]
 
 
 def test_what_no_worker_has_seen_yet() -> None:
@@ -90,6 +110,9 @@ def test_the_tree_in_a_terminal() -> None:
         "│  └─ a  COMPLETED",
         "└─ c  RUNNING",
         "   └─ a  COMPLETED",
+    ]
+    assert [unstyle(line) for line in tree(found("nobody"), "nobody")] == [
+        "nobody  PENDING  nothing is known of it"
     ]
     chain = {str(n): Node(str(n), dependencies=(str(n + 1),)) for n in range(5000)}
     assert len(list(tree(chain, "0"))) == 5001, "however deep"

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from celery_workerpool import WorkerManager, create_worker_manager
-from celery_workerpool.tasks import TASK
+from celery_workerpool.stored import TASK
 
 from ..model import Measure, Pool, Scenario, Stage, Target
 

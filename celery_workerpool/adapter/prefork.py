@@ -318,7 +318,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
     def metrics(self) -> dict[str, object]:
         """The worker's figures as data, to be merged (``celery workerpool metrics``)."""
         with self._running:  # Its thread adds to them.
-            return self._ledger.snapshot(time.monotonic())
+            return self._ledger.snapshot(time.monotonic()) | describe_gate(self.gate)
 
     def report(self) -> dict[str, object]:
         """Status, metrics and machine in one, for the facade."""

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from celery.bin.base import CeleryCommand, CeleryOption, handle_preload_options
 from celery.exceptions import CeleryCommandException
-from celery.platforms import EX_UNAVAILABLE
+from celery.platforms import EX_FAILURE, EX_UNAVAILABLE
 
 from ..errors import SettingsError
 from ..gate.opening import open_store
@@ -20,6 +20,8 @@ from ..settings import Settings
 from ..stored import get_many
 
 COLOURS = {"COMPLETED": "green", "RUNNING": "cyan", "PENDING": "yellow"}
+#: No worker has it: it waits in a queue, has been lost, has ended long ago, or never was.
+NOTHING = "nothing is known of it"
 #: Lines that are shown at most.
 MOST = 500
 
@@ -49,12 +51,14 @@ def graph(
     if as_json:
         found = {task_id: asdict(node) for task_id, node in nodes.items()}
         ctx.obj.echo(json.dumps(found, default=lambda value: value.value))
-        return
-    lines = [line for task_id in task_ids for line in tree(nodes, task_id)]
-    for line in lines[:MOST]:
-        ctx.obj.echo(line)
-    if len(lines) > MOST:
-        ctx.obj.echo(f"… and {len(lines) - MOST} lines more")
+    else:
+        lines = [line for task_id in task_ids for line in tree(nodes, task_id)]
+        for line in lines[:MOST]:
+            ctx.obj.echo(line)
+        if len(lines) > MOST:
+            ctx.obj.echo(f"… and {len(lines) - MOST} lines more")
+    if unknown := [task_id for task_id in task_ids if nodes[task_id].unknown]:
+        raise CeleryCommandException(f"{NOTHING}: {', '.join(unknown)}", EX_FAILURE)
 
 
 def _collect(app: Any, task_ids: tuple[str, ...]) -> dict[str, Node]:
@@ -100,6 +104,8 @@ def _line(node: Node) -> str:
     notes = [f"{node.id}  {shown}", *filter(None, [node.name])]
     if node.waits_for:
         notes.append(f"waits for {len(node.waits_for)} of {len(node.dependencies)}")
+    if node.unknown:
+        notes.append(NOTHING)
     if node.error and status != "COMPLETED":
         notes.append(node.error)
     return "  ".join(notes)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ..metrics import Histogram, Ledger, Outcome
 from ..types import TaskPriority
 from .asking import Replies, question, title
-from .text import span, table
+from .text import age, span, table
 
 PERCENTILES = (0.5, 0.95, 0.99)
 TIMES = ("TASKS", "WAITED P50", "P95", "P99", "RAN P50", "P95", "P99")
@@ -22,12 +23,22 @@ def metrics(replies: Replies) -> str:
         f"{title(name)}  {replies[name]['error']}"
         if name not in useful
         else f"{title(name)}  {useful[name]['throughput']:.1f} tasks/s in the last minute"
+        + _waiting(useful[name])
         for name in sorted(replies)
     ]
     total = Ledger.merged(useful.values())
     if total.tasks:
         lines += ["", *_by_priority(total), "", *_by_task(total), "", *_outcomes(total)]
     return "\n".join(lines)
+
+
+def _waiting(figures: Mapping[str, Any]) -> str:
+    """Tasks that wait for others; in the store, so the same for all workers of a broker."""
+    text = f", {figures['released']:,} released" if figures.get("released") else ""
+    if figures.get("parked"):
+        longest = age(figures["oldest-parked"])
+        text += f", {figures['parked']:,} wait for others, one of them for {longest}"
+    return text
 
 
 def _by_priority(total: Ledger) -> Iterator[str]:

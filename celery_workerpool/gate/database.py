@@ -135,12 +135,14 @@ class Database:
             query = select(t).where(t.c.id.in_(chunk))
             rows.update((row.id, row) for row in c.execute(query))
         for name in names:
+            query = select(w.c.task).where(w.c.dependency == name).limit(NAMED)
+            dependents = tuple(c.execute(query).scalars())
             if (row := rows.get(name)) is None:
-                if name in ends:
-                    yield name, Record(name, State.ENDED, ending=ends[name])
+                state = State.ENDED if name in ends else State.UNSEEN
+                if name in ends or dependents:
+                    yield name, Record(name, state, dependents=dependents, ending=ends.get(name))
                 continue
             pending = select(w.c.dependency).where(w.c.task == name).order_by(w.c.dependency)
-            dependents = select(w.c.task).where(w.c.dependency == name).limit(NAMED)
             yield (
                 name,
                 Record(
@@ -148,7 +150,7 @@ class Database:
                     State(row.state),
                     tuple(json.loads(row.dependencies)),
                     tuple(c.execute(pending).scalars()),
-                    tuple(c.execute(dependents).scalars()),
+                    dependents,
                     OnFailure(row.policy),
                     row.parked_at,
                     row.deadline,

@@ -27,6 +27,7 @@ from ..events import PoolEvent, TaskBlocked, TaskReleased
 from ..policy.graph import HEADER, Dependencies, plain
 from ..settings import Settings
 from .courier import Answers, Arrival, Courier
+from .holders import Workers
 from .keeper import Keeper
 from .opening import open_store
 from .parcel import CAUSE, PUBLICATION, Parcel
@@ -123,7 +124,7 @@ class Gate:
 
     def _make_keeper(self, store: Store) -> Keeper:
         """In the courier's thread, whose result backend is its own."""
-        return Keeper(store, Results(self._app), Publisher(self._app))
+        return Keeper(store, Results(self._app), Publisher(self._app), Workers(self._app))
 
     @property
     def counts(self) -> Counts:
@@ -240,7 +241,8 @@ class Gate:
         if verdict.cause is not None:
             headers[CAUSE] = cause_to_plain(verdict.cause)
         if CAUSE in headers:
-            prepare(headers)
+            if (why := prepare(headers)) is not None:
+                logger.info("Task %s[%s] is not run: %s", _name(headers), headers["id"], why)
         elif PUBLICATION in headers and self._wanted:
             self._send(TaskReleased(headers["id"]))
         held.run()

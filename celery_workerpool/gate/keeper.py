@@ -39,6 +39,9 @@ logger = logging.getLogger(__name__)
 #: between two of the latter. They find what the first kind had no time for, or a crash undid.
 SEARCHED, SEARCHED_LATER = 200, 5000
 SEARCH_INTERVAL = 60.0
+#: Tasks that workers are asked for at once, about; and how many times as long as that took nobody
+#: is asked again, since what waits for the store's thread waits for the answers, too.
+ASKED_FOR, INQUIRY_PAUSE = 1000, 10
 
 
 class Ends(Protocol):
@@ -55,19 +58,35 @@ class Outlet(Protocol):
         """Publish all that can be; those that the broker has when it returns."""
 
 
+class Holders(Protocol):
+    """Who has tasks that nobody has told the gate of."""
+
+    def holding(self, ids: Sequence[str]) -> set[str]:
+        """Those of the tasks that a worker runs, or is going to. Takes a second or two."""
+
+
 class Keeper:
-    """One at a time, by one thread. What store, results or outlet raise passes.
+    """One at a time, by one thread. What store, results, outlet or holders raise passes.
 
     Every method may be repeated after an error: nothing happens twice, and nothing is lost.
     """
 
     def __init__(
-        self, store: Store, results: Ends, outlet: Outlet, clock: Callable[[], float] = time.time
+        self,
+        store: Store,
+        results: Ends,
+        outlet: Outlet,
+        holders: Holders,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._results = results
         self._outlet = outlet
+        self._holders = holders
         self._clock = clock
+        #: Tasks that have waited for too long, and what nothing was heard of.
+        self._overdue: dict[str, tuple[str, ...]] = {}
+        self._next_inquiry = clock()
         #: Released, and not yet published. What is lost here is released again by a sweep.
         self._outbox: deque[Release] = deque()
         self._next_search = clock() + SEARCH_INTERVAL
@@ -119,6 +138,9 @@ class Keeper:
         self._deal_out(found.turn)
         if ended := self._results.look(found.open):
             self.finish(ended)
+        self._overdue |= found.overdue
+        if self._overdue and self._clock() >= self._next_inquiry:
+            self._inquire()
         if found.tasks and self._clock() >= self._next_search:
             self._next_search = self._clock() + SEARCH_INTERVAL
             self._refuse_cycles(found.tasks, SEARCHED_LATER)
@@ -196,6 +218,37 @@ class Keeper:
             if not turn.more:
                 return some
             turn = self._store.finish([], self._clock())
+
+    def _inquire(self) -> None:
+        """Release overdue tasks, so that they fail, unless what they wait for is somewhere.
+
+        What is lost of this by a crash is overdue again in a minute.
+        """
+        began = self._clock()
+        asked: dict[str, tuple[str, ...]] = {}
+        lost: set[str] = set()
+        for task_id, unknown in self._overdue.items():
+            asked[task_id] = unknown
+            lost.update(unknown)
+            if len(lost) >= ASKED_FOR:
+                break
+        lost -= self._holders.holding(sorted(lost))
+        # In this order: what a worker had no more has ended before, and that can be seen now.
+        ended = self._results.look(sorted(lost))
+        self.finish(ended)
+        lost.difference_update(ending.id for ending in ended)
+        found = self._store.look(sorted(lost))
+        lost.difference_update(i for i, r in found.items() if r.state is not State.UNSEEN)
+        causes = {
+            task_id: Cause(CauseKind.UNKNOWN, ", ".join(filter(lost.__contains__, unknown)))
+            for task_id, unknown in asked.items()
+            if not lost.isdisjoint(unknown)
+        }
+        self._outbox.extend(self._store.withdraw(causes, self._clock()))
+        for task_id in asked:
+            del self._overdue[task_id]
+        self._next_inquiry = self._clock() + INQUIRY_PAUSE * (self._clock() - began)
+        self.flush()
 
     def _refuse_cycles(self, ids: Iterable[str], limit: int) -> None:
         """Release tasks that wait for themselves, so that they fail."""

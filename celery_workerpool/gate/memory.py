@@ -98,9 +98,11 @@ class MemoryStore:
     def sweep(self, now: float) -> Sweep:
         with self._lock:
             self._forget(now)
+            overdue: dict[str, tuple[str, ...]] = {}
             for entry in self._entries.values():
                 if entry.state is State.PARKED and entry.deadline <= now:
-                    self._overdue(entry, now)
+                    if unknown := self._look_at_deadline(entry, now):
+                        overdue[entry.parking.id] = unknown
                 elif entry.state in _UNCLAIMED and entry.due <= now:
                     self._fresh[entry.parking.id] = None
             turn = self._hand_out_fresh(now)
@@ -109,7 +111,8 @@ class MemoryStore:
             self._page = self._page + PAGE if len(page) == PAGE else 0
             names = dict.fromkeys(name for entry in page for name in sorted(entry.open))
             tasks = tuple(entry.parking.id for entry in page)
-            return Sweep(turn, tasks, tuple(islice(names, PAGE_OPEN)), self.in_use())
+            pending = tuple(islice(names, PAGE_OPEN))
+            return Sweep(turn, tasks, pending, overdue, self.in_use())
 
     def in_use(self) -> bool:
         return bool(self._entries)
@@ -207,24 +210,27 @@ class MemoryStore:
             entry.forget_at = now + self.terms.keep
         return entry.claimed == publication
 
-    def _overdue(self, entry: _Entry, now: float) -> None:
+    def _look_at_deadline(self, entry: _Entry, now: float) -> tuple[str, ...]:
+        """What it has waited for too long, if it goes on waiting."""
         expires = entry.parking.expires
         if expires is not None and expires <= now:
             self._release(entry, Cause(CauseKind.EXPIRED))
-            return
-        if entry.parking.deadline <= now:
-            unknown = [name for name in sorted(entry.open) if name not in self._entries]
-            if unknown:
-                self._release(entry, Cause(CauseKind.UNKNOWN, ", ".join(unknown[:NAMED])))
-                return
+            return ()
         entry.deadline = now + POSTPONE if expires is None else min(now + POSTPONE, expires)
+        if entry.parking.deadline > now:
+            return ()
+        unknown = (name for name in sorted(entry.open) if name not in self._entries)
+        return tuple(islice(unknown, NAMED))
 
     def _record(self, task_id: str) -> Record | None:
         entry = self._entries.get(task_id)
         waiting = tuple(islice(self._waits.get(task_id, ()), NAMED))
         ending = self._ending(task_id)
         if entry is None:
-            return Record(task_id, State.ENDED, ending=ending) if ending else None
+            if ending is None and not waiting:
+                return None
+            state = State.UNSEEN if ending is None else State.ENDED
+            return Record(task_id, state, dependents=waiting, ending=ending)
         return Record(
             task_id,
             entry.state,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import Any
 
 from celery.app import backends
@@ -43,7 +44,10 @@ def open_store(app: Any, settings: Settings) -> Store | None:
     except (ImproperlyConfigured, ImportError, *_sql_errors()) as exc:
         if url is None:
             return None
-        raise SettingsError(f"{PREFIX}gate_store", url, f"{EXPECTED} ({exc})") from exc
+        why = str(exc)
+        if url.startswith("db+") and find_spec("sqlalchemy") is None:
+            why = f'{why}; pip install "celery_workerpool[sql]"'
+        raise SettingsError(f"{PREFIX}gate_store", url, f"{EXPECTED} ({why})") from exc
     if store is None and url is not None:
         raise SettingsError(f"{PREFIX}gate_store", url, EXPECTED)
     return store

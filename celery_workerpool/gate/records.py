@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -153,21 +154,25 @@ class Sweep:
     """What a look over the whole store has found.
 
     Attributes:
-        turn: overdue publications, and tasks whose time is up.
+        turn: overdue publications, and tasks that have expired.
         tasks: some of the waiting tasks, others each time.
         open: what these wait for, to be looked up in the result backend.
+        overdue: tasks that have waited for too long, each with those dependencies of which the
+            store knows nothing, at most 100. They are named again after a minute.
         in_use: tasks have been parked within the time that ends are kept.
     """
 
     turn: Turn
     tasks: tuple[str, ...] = ()
     open: tuple[str, ...] = ()
+    overdue: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     in_use: bool = True
 
 
 class State(enum.StrEnum):
     """Where a task is on its way through the gate."""
 
+    UNSEEN = "unseen"  # others wait for it; it has never waited itself, nor is its end kept
     PARKED = "parked"
     READY = "ready"  # to be published; not known whether it has been
     PUBLISHED = "published"  # the broker has it
@@ -179,7 +184,7 @@ class State(enum.StrEnum):
 class Record:
     """What the store knows of a task. Times are seconds since the epoch.
 
-    Of a task that never waited the store knows its end at most: the lists are empty then.
+    Of a task that never waited the store knows its end and who waits for it, at most.
 
     Attributes:
         dependencies: all that it waits or waited for.

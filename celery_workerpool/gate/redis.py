@@ -81,8 +81,14 @@ class RedisStore:
 
     def sweep(self, now: float) -> Sweep:
         token = uuid.uuid4().hex
-        releases, more, tasks, pending, used = self._run("sweep", now, [], token=token)
-        return Sweep(_turn(releases, more, token), _texts(tasks), _texts(pending), bool(used))
+        releases, more, tasks, pending, overdue, used = self._run("sweep", now, [], token=token)
+        return Sweep(
+            _turn(releases, more, token),
+            _texts(tasks),
+            _texts(pending),
+            {task.decode(): _texts(unknown) for task, unknown in overdue},
+            bool(used),
+        )
 
     def in_use(self) -> bool:
         return bool(self._client.exists(f"{self._base}used"))
@@ -165,7 +171,8 @@ def _record(task_id: str, got: Any, pending: Any, dependents: Any, ended: Any) -
     state, dependencies, policy, at, deadline, name, *cause = got
     ending = Ending(task_id, EndKind(ended[0].decode()), ended[1].decode()) if ended else None
     if state is None:
-        return Record(task_id, State.ENDED, ending=ending)
+        state = State.UNSEEN if ending is None else State.ENDED
+        return Record(task_id, state, dependents=_texts(dependents), ending=ending)
     return Record(
         task_id,
         State(state.decode()),

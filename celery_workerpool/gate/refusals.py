@@ -22,20 +22,25 @@ def cause_to_plain(cause: Cause) -> list[str]:
     return [cause.kind.value, cause.dependency, cause.error]
 
 
-def prepare(headers: dict[str, Any]) -> None:
-    """Change the headers of a message that must not run, so that Celery ends it right away."""
-    kind = _kind(headers[CAUSE])
+def prepare(headers: dict[str, Any]) -> str | None:
+    """Change the headers of a message that must not run, so that Celery ends it right away.
+
+    Returns what cancels it, for the log; None where that is said otherwise.
+    """
+    kind, dependency, error = _parts(headers[CAUSE])
     headers["eta"] = None
     if kind is CauseKind.EXPIRED:
         headers["expires"] = _LONG_AGO  # By the clock of whoever released it, it has.
     elif kind is CauseKind.REVOKED:
         worker_state.revoked.add(headers["id"])
+        if dependency:
+            return f"task {dependency}, for which it waited, did not succeed: {error}"
+    return None
 
 
 def error_of(value: Any) -> Exception:
     """The error with which a message fails that has this header."""
-    kind = _kind(value)
-    _, dependency, error = (*map(str, value), "", "", "")[:3] if kind else ("", "", "")
+    kind, dependency, error = _parts(value)
     match kind:
         case CauseKind.CYCLE:
             return InvalidTaskError(HEADER, [dependency], f"no cycle: {error}")
@@ -65,8 +70,11 @@ def reason(text: str) -> str:
     return _NOT_RUN + (rest if found else text.replace(", for which this one waited,", ""))
 
 
-def _kind(value: Any) -> CauseKind | None:
+def _parts(value: Any) -> tuple[CauseKind | None, str, str]:
+    """Kind, dependency and error; no kind, where the header cannot be understood."""
     try:
-        return CauseKind(value[0])
+        kind = CauseKind(value[0])
     except (ValueError, TypeError, IndexError, KeyError):
-        return None
+        return None, "", ""
+    _, dependency, error = (*map(str, value), "", "")[:3]
+    return kind, dependency, error

@@ -101,12 +101,13 @@ class SqlStore:
     def sweep(self, now: float) -> Sweep:
         token = uuid.uuid4().hex
         self._db.transact(lambda c: self._forget(c, now))
-        self._db.transact(lambda c: self._enforce(c, now))
+        overdue = self._db.transact(lambda c: self._look_at_deadlines(c, now))
         while left := self._db.transact(self._db.untold):
             self._db.transact(lambda c, left=left: self._tell(c, left, now))  # type: ignore[misc]
         releases = self._db.transact(lambda c: self._hand_out_due(c, token, now))
         tasks, pending = self._db.transact(self._next_page)
-        return Sweep(Turn(releases, len(releases) == BATCH), tasks, pending, self.in_use())
+        turn = Turn(releases, len(releases) == BATCH)
+        return Sweep(turn, tasks, pending, overdue, self.in_use())
 
     def in_use(self) -> bool:
         query = select(self._db.tasks.c.id).limit(1)
@@ -341,25 +342,27 @@ class SqlStore:
         c.execute(delete(t).where(t.c.state.in_(over), t.c.wake_at <= now))
         c.execute(delete(e).where(e.c.forget_at <= now))
 
-    def _enforce(self, c: Connection, now: float) -> None:
-        """Release parked tasks whose time is up."""
+    def _look_at_deadlines(self, c: Connection, now: float) -> dict[str, tuple[str, ...]]:
+        """Release parked tasks that have expired; those that are overdue, with what is unknown."""
+        overdue: dict[str, tuple[str, ...]] = {}
         t = self._db.tasks
         mine = (t.c.home == self._terms.home, t.c.state == State.PARKED, t.c.wake_at <= now)
         query = select(t).where(*mine).limit(BATCH).with_for_update(skip_locked=True)
         for row in c.execute(query).all():
             if row.expires is not None and row.expires <= now:
                 self._release(c, {row.id: Cause(CauseKind.EXPIRED)}, now)
-            elif row.deadline <= now and (unknown := self._unknown(c, row.id)):
-                self._release(c, {row.id: Cause(CauseKind.UNKNOWN, ", ".join(unknown))}, now)
-            else:
-                again = min(now + POSTPONE, row.expires or now + POSTPONE)
-                c.execute(update(t).where(t.c.id == row.id).values(wake_at=again))
+                continue
+            if row.deadline <= now and (unknown := self._unknown(c, row.id)):
+                overdue[row.id] = unknown
+            again = min(now + POSTPONE, row.expires or now + POSTPONE)
+            c.execute(update(t).where(t.c.id == row.id).values(wake_at=again))
+        return overdue
 
-    def _unknown(self, c: Connection, task_id: str) -> list[str]:
+    def _unknown(self, c: Connection, task_id: str) -> tuple[str, ...]:
         w, t = self._db.waits, self._db.tasks
         query = select(w.c.dependency).outerjoin(t, t.c.id == w.c.dependency)
         mine = query.where(w.c.task == task_id, t.c.id.is_(None))
-        return list(c.execute(mine.order_by(w.c.dependency).limit(NAMED)).scalars())
+        return tuple(c.execute(mine.order_by(w.c.dependency).limit(NAMED)).scalars())
 
     def _next_page(self, c: Connection) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Tasks in the order of their ids, and of each page its dependencies in their order."""

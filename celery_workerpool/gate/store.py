@@ -32,7 +32,7 @@ BATCH = 500
 PAGE, PAGE_OPEN = 100, 1000
 #: Dependents that a record names at most.
 NAMED = 100
-#: Seconds until a task whose time is up, but whose dependencies are alive, is asked again.
+#: Seconds until a task that has waited for too long is looked at again.
 POSTPONE = 60.0
 
 
@@ -86,7 +86,7 @@ class Store(Protocol):
         """Release parked tasks that must not run; those that are not parked stay as they are."""
 
     def sweep(self, now: float) -> Sweep:
-        """Repair what crashes have left behind, and enforce deadlines and expiry."""
+        """Repair what crashes have left behind, enforce expiry, and name what is overdue."""
 
     def in_use(self) -> bool:
         """Whether tasks are parked, or were within the time that ends are kept. Cheap."""

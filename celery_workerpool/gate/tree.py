@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import states
 
-from ..stored import error_text
+from ..stored import error_text, shown_name
 from ..types import TaskStatus
 from .records import EndKind, Record, State
 
@@ -41,9 +41,14 @@ class Node:
     status: TaskStatus = TaskStatus.PENDING
     dependencies: tuple[str, ...] = ()  # all that it waits or waited for
     waits_for: tuple[str, ...] = ()  # those of them that have not ended
-    dependents: tuple[str, ...] = ()  # some of those that wait for it
+    dependents: tuple[str, ...] = ()  # those of the graph, and some others that wait for it
     error: str = ""
-    name: str = ""  # where anybody knows it
+    name: str = ""  # or type, where anybody knows it
+
+    @property
+    def unknown(self) -> bool:
+        """Nobody knows of it: no worker has seen it, or nothing of it is kept any more."""
+        return self == Node(self.id, dependents=self.dependents)
 
 
 def collect(
@@ -72,7 +77,17 @@ def collect(
                 nodes[task_id] = node
                 following.update(dict.fromkeys(node.dependencies))
         layer = [task_id for task_id in following if task_id not in nodes]
-    return nodes
+    return _with_dependents(nodes)
+
+
+def _with_dependents(nodes: Mapping[str, Node]) -> dict[str, Node]:
+    """The same with what waits or waited for each; the store knows those only that wait now."""
+    found = {task_id: dict.fromkeys(node.dependents) for task_id, node in nodes.items()}
+    for task_id, node in nodes.items():
+        for other in node.dependencies:
+            if other in found:  # It need not be where a graph is too large.
+                found[other][task_id] = None
+    return {i: replace(node, dependents=tuple(found[i])) for i, node in nodes.items()}
 
 
 def _node(
@@ -81,7 +96,7 @@ def _node(
     status, error, name = TaskStatus.PENDING, "", record.name if record is not None else ""
     if record is not None and record.ending is not None:
         status, error = _ENDED[record.ending.kind], record.ending.error
-    name = name or str((meta or {}).get("name") or "")  # There if results are extended.
+    name = name or shown_name(meta or {})
     if meta is not None and meta["status"] in _STORED:
         status = _STORED[meta["status"]]
         result = meta.get("result")

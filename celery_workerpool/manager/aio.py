@@ -52,6 +52,10 @@ class WorkerManager(Manager):
         """See ``retry_task``."""
         return await asyncio.to_thread(self.retry_task, *args, **options)
 
+    async def aretry_graph(self, *args: Any, **options: Any) -> dict[str, str]:
+        """See ``retry_graph``."""
+        return await asyncio.to_thread(self.retry_graph, *args, **options)
+
     async def aresult(self, task_id: str, timeout: float | None = None) -> Any:
         """See ``result``. Holds no thread while it waits."""
         self._settle()

@@ -46,11 +46,10 @@ class Asking(Life):
                 task.dependencies if (task := self._tracker.get(task_id)) is not None else ()
             ),
         )
-        return {
-            task_id: node if task is None else replace(node, status=task.status)
-            for task_id, node in nodes.items()
-            for task in [self._tracker.get(task_id)]
-        }
+        for task_id, node in nodes.items():
+            if (task := self._tracker.get(task_id)) is not None:
+                nodes[task_id] = replace(node, status=task.status, name=task.type or node.name)
+        return nodes
 
     def why_waiting(self, task_id: str, timeout: float = ANSWER_TIMEOUT) -> Waiting:
         """What keeps a task from running: other tasks, others' priority, the queue, its time."""
@@ -66,7 +65,7 @@ class Asking(Life):
         for node, answer in answers.items():
             if answer["place"] is not None:
                 return in_worker(node, answer)
-        if task is None and record is None:
+        if task is None and (record is None or record.state is State.UNSEEN):
             return Waiting(WaitReason.UNKNOWN, "nobody knows of it")
         submission = self._tracker.submission(task_id)
         queue = submission.queue if submission is not None else None

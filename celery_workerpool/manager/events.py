@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..events import GROUP
+from ..types import TaskStatus
 from .questions import Metrics
 from .records import Task
 
@@ -53,7 +54,7 @@ class TaskBlocked(TaskEvent):
 
 
 class TaskReleased(TaskEvent):
-    """What it waited for is done."""
+    """What it waited for is done, and it may run."""
 
 
 class TaskProgress(TaskEvent):
@@ -230,9 +231,10 @@ def of_task(
         return None  # Its start was heard of late.
     if task.finished:
         return _ENDS[task.status.name](timestamp, task, worker)
-    if bool(task.blocked_by) != bool(before.blocked_by):
-        kind = TaskBlocked if task.blocked_by else TaskReleased
-        return kind(timestamp, task, worker)
+    if task.blocked_by and not before.blocked_by:
+        return TaskBlocked(timestamp, task, worker)
+    if before.blocked_by and not task.blocked_by and task.status is TaskStatus.PENDING:
+        return TaskReleased(timestamp, task, worker)  # A worker that has it may have to refuse it.
     if task.started_at != before.started_at:
         return TaskAssigned(timestamp, task, worker)
     if (task.progress, task.message) != (before.progress, before.message):

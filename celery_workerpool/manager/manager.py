@@ -143,11 +143,45 @@ class Manager(Asking):
         Also one that was cancelled or took too long. Its options are the same, but it does not
         wait for a ``countdown`` or ``eta`` again.
 
+        It waits for the same tasks. If one of them has failed, see :meth:`retry_graph`.
+
         Raises:
             InvalidTaskError: it was not submitted here, or has not failed, or so many have
                 failed since that its payload is not kept any more.
         """
         self._settle()
+        submission = self._to_retry(task_id)
+        opened = self._open()
+        return self._submit(opened, opened.sender.again(submission), callback)
+
+    def retry_graph(
+        self, task_ids: str | Collection[str], callback: Callback | None = None
+    ) -> dict[str, str]:
+        """Submit those of the tasks that have failed once more; the new ids by the old ones.
+
+        Along with those that they waited for, and so on, that have failed and were submitted
+        here. Each waits for the new ones; what has succeeded is not run again.
+
+        Raises:
+            InvalidTaskError: as :meth:`retry_task`, of any of them; none was sent.
+        """
+        self._settle()
+        left = [task_ids] if isinstance(task_ids, str) else list(task_ids)
+        failed: dict[str, Submission] = {}
+        while left:
+            task_id = left.pop()
+            task = self._tracker.get(task_id)
+            if task_id in failed or (task and task.status is TaskStatus.COMPLETED):
+                continue
+            failed[task_id] = self._to_retry(task_id)
+            awaited = map(self._tracker.get, failed[task_id].waits_for.ids)
+            left += [other.id for other in awaited if other and other.failed]
+        opened = self._open()
+        made = opened.sender.graph_again(failed)
+        self._submit_all(opened, list(made.values()), callback)
+        return {old: submission.task_id for old, submission in made.items()}
+
+    def _to_retry(self, task_id: str) -> Submission:
         task, submission = self._tracker.get(task_id), self._tracker.submission(task_id)
         if task is not None and not task.failed:
             raise InvalidTaskError("task_id", task_id, f"a failed task; it is {task.status.name}")
@@ -155,8 +189,7 @@ class Manager(Asking):
             raise InvalidTaskError(
                 "task_id", task_id, "one of the last failed tasks of this manager"
             )
-        opened = self._open()
-        return self._submit(opened, opened.sender.again(submission), callback)
+        return submission
 
     def _submit(self, opened: Open, submission: Submission, callback: Callback | None) -> str:
         self._tracker.check_cycle(submission)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ..stored import error_text
+from ..stored import error_text, shown_name
 from ..types import TaskPriority, TaskStatus
 
 FINISHED = frozenset(
@@ -126,7 +126,7 @@ def from_stored(task: Task, meta: Mapping[str, Any]) -> Task:
 
 def elsewhere(task_id: str, meta: Mapping[str, Any]) -> Task | None:
     """A task that was submitted elsewhere, by what is stored of it; None if nothing is."""
-    stored = Task(task_id, type=meta.get("name") or "", worker=meta.get("worker"))
+    stored = Task(task_id, type=shown_name(meta), worker=meta.get("worker"))
     match meta["status"]:
         case "PENDING":
             return None

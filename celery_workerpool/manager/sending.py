@@ -22,7 +22,8 @@ from ..gate.opening import open_store
 from ..policy import priority as priorities
 from ..policy.graph import Dependencies
 from ..settings import Settings
-from ..tasks import HEADER, TASK, Order
+from ..stored import TASK
+from ..tasks import HEADER, Order
 from ..types import TaskPriority, WorkerTaskType
 from . import batch as batches
 from . import options as checked
@@ -188,9 +189,12 @@ class Sender:
         if after:
             submission = submission.after(after)
             self._storable(submission.waits_for)
+        return self._validated(submission)
+
+    def _validated(self, submission: Submission) -> Submission:
         handlers.validate(
-            kind,
-            payload,
+            submission.type,
+            submission.payload,
             files=self._files,
             modules=self._modules,
             libraries=self._local,
@@ -256,9 +260,18 @@ class Sender:
 
     def again(self, submission: Submission) -> Submission:
         """The same task under another id, as soon as possible."""
-        order = replace(submission.order, submitted_at=time.time())
-        task_id = str(uuid.uuid4())
-        return replace(submission, order=order, task_id=task_id, countdown=None, eta=None)
+        (made,) = self.graph_again({submission.task_id: submission}).values()
+        return made
+
+    def graph_again(self, tasks: Mapping[str, Submission]) -> dict[str, Submission]:
+        """The same for tasks by their ids; each waits for the others under their new ids.
+
+        Raises:
+            InvalidTaskError: a payload names a task that it does not wait for any more.
+        """
+        new = {task_id: str(uuid.uuid4()) for task_id in tasks}
+        after = {i: tuple(filter(new.__contains__, tasks[i].waits_for.ids)) for i in tasks}
+        return {old: self._validated(_again(tasks[old], new)) for old in in_order(after)}
 
     def close(self) -> None:
         """Give back the connections to the store."""
@@ -365,6 +378,19 @@ def _visibility_timeout(app: Any) -> float:
 
 def _args_shown(submission: Submission) -> str:
     return f"({submission.type.value!r}, {handlers.summarise(submission.payload)})"
+
+
+def _again(submission: Submission, new: Mapping[str, str]) -> Submission:
+    """The same with new ids in the place of old ones, as soon as possible."""
+    waits_for = submission.waits_for
+    return replace(
+        submission,
+        task_id=new[submission.task_id],
+        order=replace(submission.order, submitted_at=time.time()),
+        countdown=None,
+        eta=None,
+        waits_for=replace(waits_for, ids=tuple(new.get(i, i) for i in waits_for.ids)),
+    )
 
 
 def _not_encodable(submission: Submission, exc: EncodeError) -> InvalidTaskError:

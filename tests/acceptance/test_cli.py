@@ -73,6 +73,7 @@ def test_metrics_tell_how_tasks_ended(make_worker: Workers) -> None:
     with make_worker(concurrency=2) as worker:
         results = [worker.send("add", n, n) for n in range(20)]
         results += [worker.send("raises", "no"), worker.send("kill_self")]
+        results.append(worker.send("echo", 1, headers={"dependencies": 5}))  # It cannot be run.
         for result in results:
             result.get(timeout=30, propagate=False)
 
@@ -88,12 +89,14 @@ def test_metrics_tell_how_tasks_ended(make_worker: Workers) -> None:
         assert of_all.split()[1] == "22"
         assert [line.split()[:2] for line in by_task[1:]] == [
             ["tests.support.tasks.add", "20"],
+            ["tests.support.tasks.echo", "0"],
             ["tests.support.tasks.kill_self", "1"],
             ["tests.support.tasks.raises", "1"],
         ]
         figures = {line.split()[0]: line.split()[1:] for line in ends[1:]}
         assert figures == {
             "tests.support.tasks.add": ["20", "0", "0", "0", "0", "0", "0"],
+            "tests.support.tasks.echo": ["0", "1", "0", "0", "0", "0", "0"],
             "tests.support.tasks.kill_self": ["0", "0", "0", "0", "0", "0", "1"],
             "tests.support.tasks.raises": ["0", "1", "0", "0", "0", "0", "0"],
         }

@@ -150,6 +150,33 @@ def test_what_becomes_of_a_task_when_a_dependency_fails(
         assert ended(worker, late) == (states.FAILURE, error + why)
 
 
+def test_what_a_worker_has_is_waited_for(make_worker: Workers, tmp_path: Path) -> None:
+    started, go = tmp_path / "started", tmp_path / "go"
+    with two_workers(make_worker, worker_concurrency=1) as workers:
+        worker, _ = workers
+        running = worker.send("wait_for_file", str(go), str(started))
+        later = worker.send("add", 1, 1, countdown=600)
+        wait_until(started.exists, "the first one runs")
+        wait_until(
+            lambda: any(each.inspect("query_task", later.id) for each in workers),
+            "a worker has the second",
+        )
+        lost = worker.app.AsyncResult(new_id())
+        patient = worker.send("add", 1, 1, **after(running, dependency_timeout=0.5))
+        both = worker.send("add", 1, 1, **after(later, lost, running, dependency_timeout=0.5))
+        state, text = ended(worker, both)
+        assert (state, text) == (
+            states.FAILURE,
+            "DependencyFailedError: "
+            f"nothing was heard of {lost.id} in time, for which this task waited",
+        )
+        assert worker.state(patient) == states.PENDING
+        go.touch()
+        assert patient.get(timeout=30) == 2
+        worker.app.control.revoke(later.id)
+        assert ended(worker, later)[0] == states.REVOKED
+
+
 def test_what_can_never_run_ends(make_worker: Workers) -> None:
     with two_workers(make_worker) as (worker, other):
         lost, a, b, c = (worker.app.AsyncResult(new_id()) for _ in range(4))

@@ -11,6 +11,7 @@ import pytest
 
 from celery_workerpool import (
     DependencyFailedError,
+    InvalidTaskError,
     TaskCancelled,
     TaskSpec,
     TaskStatus,
@@ -117,6 +118,13 @@ def test_a_graph_from_end_to_end(make_worker: Workers, tmp_path: Path) -> None:
         shown = celery(deployment.first, "workerpool", "graph", ids["3.0"]).stdout
         assert f"{ids['3.0']}  PENDING  CUSTOM  waits for 5 of 5" in shown
         assert f"{ids['gate']}  RUNNING  CUSTOM" in shown, "nothing is stored of it"
+        nobody = celery(deployment.first, "workerpool", "graph", "nobody-knows", ids["gate"])
+        assert nobody.returncode == 1
+        assert "nobody-knows  PENDING  nothing is known of it" in nobody.stdout
+        assert f"{ids['gate']}  RUNNING" in nobody.stdout
+        assert nobody.stderr.strip().endswith("nothing is known of it: nobody-knows")
+        shown = celery(deployment.first, "workerpool", "metrics").stdout
+        assert " tasks/s in the last minute, 20 wait for others, one of them for " in shown
 
         trace.open_gate()
         assert manager.wait(ids.values(), timeout=60)
@@ -128,6 +136,58 @@ def test_a_graph_from_end_to_end(make_worker: Workers, tmp_path: Path) -> None:
             assert max(place[name] for name in before) < min(place[name] for name in names)
         nodes = manager.graph(ids["3.0"])
         assert {node.status for node in nodes.values()} == {TaskStatus.COMPLETED}
+
+
+def test_a_graph_that_failed_is_run_again(make_worker: Workers, tmp_path: Path) -> None:
+    trace, missing = Trace(tmp_path), tmp_path / "missing"
+    with deployed(make_worker, **ONE_AT_A_TIME) as deployment, deployment.manager() as manager:
+        heard: list[tuple[str, str]] = []
+        for name in ("task_blocked", "task_released"):
+            manager.on(name, lambda event, name=name: heard.append((name, event.task.id)))
+        graph = {
+            "gate": TaskSpec(*call("hold", trace.gate, trace.path)),
+            "needs": TaskSpec(*call("need", str(missing)), after=["gate"]),
+            "doomed": TaskSpec(*call("found"), after=["gate", "needs"]),
+            "dropped": TaskSpec(
+                *call("found"), after=["needs"], on_dependency_failure="cancel", priority="HIGH"
+            ),
+            "last": TaskSpec(*call("found"), after=["doomed", "dropped"]),
+        }
+        ids = manager.submit_graph(graph)
+        for name in graph.keys() - {"gate"}:
+            parked(manager, ids[name])
+        (running,) = manager.graph(ids["gate"]).values()
+        assert running.status is TaskStatus.RUNNING
+        assert (set(running.dependents), running.name) == ({ids["needs"], ids["doomed"]}, "CUSTOM")
+        with pytest.raises(InvalidTaskError, match="it is RUNNING"):
+            manager.retry_graph(ids["gate"])
+        trace.open_gate()
+        assert manager.wait(ids.values(), timeout=30)
+        with pytest.raises(DependencyFailedError, match=f"task {ids['needs']}, .* TaskDataError"):
+            manager.result(ids["doomed"])
+        with pytest.raises(DependencyFailedError):
+            manager.result(ids["last"])
+        logs = [worker.log for worker in deployment.workers]
+        for name in ("doomed", "last"):
+            assert sum(f"CUSTOM[{ids[name]}] cannot be run and fails" in log for log in logs) == 1
+        why = f"CUSTOM[{ids['dropped']}] is not run: task {ids['needs']}, for which it waited, did"
+        assert sum(why in log for log in logs) == 1
+        assert manager.get_metrics().failed_tasks == 3, "with those that could not be run"
+        assert sorted(heard) == sorted(
+            [("task_released", ids["needs"])]
+            + [("task_blocked", ids[name]) for name in graph.keys() - {"gate"}]
+        ), "released is only what may run"
+
+        missing.touch()
+        again = manager.retry_graph(ids["last"])
+        assert again.keys() == {ids[name] for name in graph.keys() - {"gate"}}
+        found = manager.result(again[ids["last"]], timeout=30)
+        assert set(found) == {again[ids["doomed"]], again[ids["dropped"]]}
+        assert set(manager.result(again[ids["doomed"]])) == {ids["gate"], again[ids["needs"]]}
+        assert trace.lines() == ["held"], "what has succeeded is not run again"
+        assert manager.retry_graph(again.values()) == {}, "nothing of it has failed"
+        gate = manager.graph(again[ids["last"]])[ids["gate"]]
+        assert set(gate.dependents) == {again[ids["needs"]], again[ids["doomed"]]}
 
 
 def test_cancelling_what_waits_and_what_is_waited_for(make_worker: Workers, tmp_path: Path) -> None:

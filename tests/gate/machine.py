@@ -103,13 +103,17 @@ class Fragile:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A task as its submitter wants it; ``fails`` if it runs, ``unkept`` by the store."""
+    """A task as its submitter wants it; ``fails`` if it runs, ``unkept`` by the store.
+
+    Whoever runs out of ``patience`` (seconds) asks where its dependencies are.
+    """
 
     dependencies: tuple[int, ...]
     policy: OnFailure
     fails: bool
     ignores_result: bool
     unkept: bool
+    patience: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,7 @@ class Deployment(RuleBasedStateMachine):
         self.keepers = [self.new_keeper(), self.new_keeper()]
 
     def new_keeper(self) -> Keeper:
-        fragile = [Fragile(part, self.fuse) for part in (self.store, self, self)]
+        fragile = [Fragile(part, self.fuse) for part in (self.store, self, self, self)]
         return Keeper(*fragile, clock=lambda: self.now)  # type: ignore[arg-type]
 
     def teardown(self) -> None:
@@ -162,6 +166,9 @@ class Deployment(RuleBasedStateMachine):
             self.queue.append(Message(int(release.id), release.publication, release.cause))
         return releases
 
+    def holding(self, ids: Iterable[str]) -> set[str]:
+        return set(ids)  # Something may have happened to any; but nothing was lost for good.
+
     # ── what may happen ──────────────────────────────────────────────────────────────────
 
     @initialize(data=st.data())
@@ -174,6 +181,7 @@ class Deployment(RuleBasedStateMachine):
                 data.draw(st.integers(0, 4)) == 0,
                 data.draw(st.booleans()),
                 data.draw(st.integers(0, 9)) == 0,
+                data.draw(st.sampled_from([1.0, 500 * DAY])),
             )
             if self.plans[task].unkept:
                 self.store.refused.add(str(task))
@@ -244,7 +252,7 @@ class Deployment(RuleBasedStateMachine):
         plan = self.plans[task]
         names = tuple(map(str, plan.dependencies))
         parcel = f"parcel of {task}".encode()
-        return Parking(str(task), names, plan.policy, parcel, self.now + 500 * DAY)
+        return Parking(str(task), names, plan.policy, parcel, self.now + plan.patience)
 
     def run(self, worker: int, task: int, cause: Cause | None) -> None:
         plan = self.plans[task]

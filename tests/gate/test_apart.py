@@ -46,6 +46,9 @@ class Outside:
             raise ConnectionError("no answer")
         return []
 
+    def holding(self, ids: Iterable[str]) -> set[str]:
+        return set()
+
     def publish(self, releases: Sequence[Release]) -> Sequence[Release]:
         self.published += [release.id for release in releases]
         return releases
@@ -64,7 +67,7 @@ def bad(task_id: str) -> Parking:
 
 def test_one_that_the_store_does_not_take_fails_and_the_others_wait(store: Store) -> None:
     outside = Outside()
-    keeper = Keeper(store, outside, outside)
+    keeper = Keeper(store, outside, outside, outside)
     verdicts = keeper.park([parking("t1", "a"), bad("t2"), parking("t3", "a"), bad("t4")])
     assert [verdict.answer for verdict in verdicts] == [
         *(Answer.PARKED, Answer.REFUSED, Answer.PARKED, Answer.REFUSED)
@@ -82,7 +85,7 @@ def test_one_that_the_store_does_not_take_fails_and_the_others_wait(store: Store
 
 def test_nobody_fails_while_something_is_away(store: Store) -> None:
     outside = Outside()
-    keeper = Keeper(store, outside, outside)
+    keeper = Keeper(store, outside, outside, outside)
     outside.away = True
     for _ in range(2):
         with pytest.raises(ConnectionError):
@@ -96,7 +99,7 @@ def test_it_holds_up_nothing_that_comes_after_it(store: Store) -> None:
     outside = Outside()
     verdicts: dict[str, Verdict] = {}
     courier = Courier(
-        lambda: Keeper(store, outside, outside),
+        lambda: Keeper(store, outside, outside, outside),
         lambda answers: verdicts.update({arrival.ticket: verdict for arrival, verdict in answers}),
         lambda release: None,
         sweep_interval=60.0,
@@ -115,7 +118,10 @@ def test_ends_are_told_only_where_somebody_can_be_waiting(store: Store) -> None:
     finish = store.finish
     store.finish = lambda ends, now: told.extend(e.id for e in ends) or finish(ends, now)
     courier = Courier(
-        lambda: Keeper(store, outside, outside), lambda _: None, lambda _: None, sweep_interval=60.0
+        lambda: Keeper(store, outside, outside, outside),
+        lambda _: None,
+        lambda _: None,
+        sweep_interval=60.0,
     )
     courier.ended(Ending("before"), urgent=True)
     wait_until(lambda: not courier._endings, "it was dealt with")

@@ -47,6 +47,9 @@ class Arrival:
         self._at("parked")
         return verdicts
 
+    def holding(self, ids: Iterable[str]) -> set[str]:
+        return set()
+
     def publish(self, releases: Sequence[Release]) -> Sequence[Release]:
         self.out += releases
         return releases
@@ -61,13 +64,13 @@ def arrive(
         if moment == stored and not ending.keep:
             arrival.results[ending.id] = ending
         if moment == told:
-            keeper = Keeper(store, other, arrival, clock=lambda: NOW)
+            keeper = Keeper(store, other, arrival, arrival, clock=lambda: NOW)
             if ending.keep or keeper.in_use():  # As the courier does.
                 keeper.finish([ending])
 
     arrival, other = Arrival(store, at), Arrival(store, lambda _: None)
     at("before")
-    keeper = Keeper(arrival, arrival, arrival, clock=lambda: NOW)  # type: ignore[arg-type]
+    keeper = Keeper(arrival, arrival, arrival, arrival, clock=lambda: NOW)  # type: ignore[arg-type]
     (verdict,) = keeper.park([parking(task, ending.id)])
     at("after")
     return verdict, arrival.out

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any
 
 import pytest
@@ -51,6 +52,15 @@ def test_what_cannot_be_a_store_is_refused(url: str) -> None:
         SettingsError, match=re.escape(f"workerpool_gate_store = '{url}': expected redis://")
     ):
         opened("redis://127.0.0.1:1", gate_store=url)
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("celery.backends.database")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    monkeypatch.setitem(sys.modules, "sqlalchemy.exc", None)
+    with pytest.raises(SettingsError, match=re.escape('pip install "celery_workerpool[sql]"')):
+        opened("redis://127.0.0.1:1", gate_store="db+sqlite:///nowhere.db")
 
 
 def test_home_is_the_broker_whoever_asks() -> None:

@@ -14,6 +14,7 @@ from celery_workerpool.gate.records import (
     Ending,
     EndKind,
     Parking,
+    Record,
     State,
     Verdict,
 )
@@ -156,12 +157,24 @@ def test_deadlines_name_what_was_never_heard_of(make_store: MakeStore) -> None:
     park(store, "t", "lost", "alive", deadline=NOW + 10)
     park(store, "alive", "x", deadline=NOW + DAY)
     park(store, "patient", "alive", deadline=NOW + 10)
-    assert store.sweep(NOW + 9).turn.releases == []
-    (release,) = store.sweep(NOW + 11).turn.releases
-    assert (release.id, release.cause) == ("t", Cause(CauseKind.UNKNOWN, "lost"))
+    assert store.sweep(NOW + 9).overdue == {}
+    sweep = store.sweep(NOW + 11)
+    assert (sweep.turn.releases, sweep.overdue) == ([], {"t": ("lost",)})
+    assert store.sweep(NOW + 70).overdue == {}, "it was named a minute ago"
+    assert store.sweep(NOW + 72).overdue == {"t": ("lost",)}
     assert store.look(["patient"])["patient"].state is State.PARKED
     assert finish(store, "x") == {"alive": None}
     assert finish(store, "alive") == {"patient": None}
+
+
+def test_of_many_that_were_never_heard_of_some_are_named(make_store: MakeStore) -> None:
+    store = make_store()
+    park(store, "t", *(f"d{i}" for i in range(150)), deadline=NOW + 10, expires=NOW + 30)
+    (unknown,) = store.sweep(NOW + 11).overdue.values()
+    assert len(set(unknown)) == 100
+    sweep = store.sweep(NOW + 31)
+    assert [release.cause for release in sweep.turn.releases] == [Cause(CauseKind.EXPIRED)]
+    assert sweep.overdue == {}
 
 
 def test_a_parked_task_expires(make_store: MakeStore) -> None:
@@ -218,6 +231,7 @@ def test_the_store_tells_what_it_knows(make_store: MakeStore) -> None:
     assert record.state is State.PARKED
     assert (record.parked_at, record.deadline) == (NOW, NOW + DAY)
     assert store.look(["a"])["a"].dependents == ("t",)
+    assert store.look(["x"]) == {"x": Record("x", State.UNSEEN, dependents=("a",))}
     counts = store.counts()
     assert (counts.parked, counts.oldest, counts.unclaimed) == (2, NOW, 0)
     finish(store, "x")

@@ -83,6 +83,13 @@ def test_of_a_task(change: dict[str, Any], expected: type[events.TaskEvent] | No
         assert told.worker == events.Worker("w1@host", "w1@host")
 
 
+def test_only_what_may_run_is_released() -> None:
+    blocked = Task("t", blocked_by=("a",))
+    assert isinstance(of_task(blocked, Task("t"), 5.0), events.TaskReleased)
+    taken = dataclasses.replace(blocked, blocked_by=(), status=TaskStatus.ASSIGNED)
+    assert of_task(blocked, taken, 5.0) is None, "a worker has it, perhaps to let it fail"
+
+
 def test_a_retry_tells_its_error_even_after_the_end() -> None:
     done = Task("t", status=TaskStatus.COMPLETED)
     told = of_task(done, dataclasses.replace(done, retries=1), 5.0, error="E()")

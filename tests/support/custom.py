@@ -45,6 +45,13 @@ def refuse(trace: str) -> None:
     raise TaskDataError("the data is wrong")
 
 
+def need(path: str) -> int:
+    """Fail unless this file is there."""
+    if not Path(path).exists():
+        raise TaskDataError(f"{path} is missing")
+    return 1
+
+
 def die(trace: str = "") -> None:
     """Kill the child; leaves a trace first if there is to be one."""
     if trace:

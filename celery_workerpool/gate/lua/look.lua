@@ -4,9 +4,9 @@ for i, id in ipairs(args.items) do
   local got = call('HMGET', key('task', id), 'state', 'dependencies', 'policy', 'at', 'deadline',
     'name', 'kind', 'dependency', 'error')
   local ended = ending(id)
-  if got[1] or ended then
-    found[i] = {got, call('SMEMBERS', key('open', id)),
-      call('SRANDMEMBER', key('waits', id), args.named), ended or false}
+  local dependents = call('SRANDMEMBER', key('waits', id), args.named)
+  if got[1] or ended or #dependents > 0 then
+    found[i] = {got, call('SMEMBERS', key('open', id)), dependents, ended or false}
   else
     found[i] = false
   end

@@ -1,5 +1,6 @@
--- Returns {releases, more, tasks, open, in use}.
+-- Returns {releases, more, tasks, open, {task, its unknown dependencies} for the overdue, in use}.
 local deadlines = key('deadlines', HOME)
+local overdue = {}
 for _, id in ipairs(call('ZRANGEBYSCORE', deadlines, '-inf', NOW, 'LIMIT', 0, args.batch)) do
   local got = call('HMGET', key('task', id), 'deadline', 'expires')
   local unknown = {}
@@ -15,12 +16,11 @@ for _, id in ipairs(call('ZRANGEBYSCORE', deadlines, '-inf', NOW, 'LIMIT', 0, ar
     end
     if #unknown > 0 then
       table.sort(unknown)
-      release(id, HOME, {'unknown', table.concat(unknown, ', '), ''})
-    else
-      local again = NOW + args.postpone
-      if got[2] then again = math.min(again, tonumber(got[2])) end
-      call('ZADD', deadlines, again, id)
+      overdue[#overdue + 1] = {id, unknown}
     end
+    local again = NOW + args.postpone
+    if got[2] then again = math.min(again, tonumber(got[2])) end
+    call('ZADD', deadlines, again, id)
   end
 end
 continue_todo()
@@ -41,4 +41,4 @@ for _, id in ipairs(tasks) do
 end
 if #tasks > 0 then call('SET', G .. 'used', NOW, 'EX', args.keep) end
 local used = call('EXISTS', G .. 'used')
-return {out, more, tasks, open, used}
+return {out, more, tasks, open, overdue, used}

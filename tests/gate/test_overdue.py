@@ -1,0 +1,122 @@
+"""What becomes of a task that has waited for too long: first it is asked who has what it awaits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import pytest
+
+from celery_workerpool.gate.keeper import ASKED_FOR, INQUIRY_PAUSE, Keeper
+from celery_workerpool.gate.memory import MemoryStore
+from celery_workerpool.gate.records import Cause, CauseKind, Ending, Release, State
+
+from .test_stores import NOW, park, parking
+
+
+class World:
+    """Results, broker, workers, and the time that passes while these are asked."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self.asking_takes = 0.0
+        self.meanwhile: Callable[[], object] = lambda: None
+        self.held: set[str] = set()
+        self.results: dict[str, Ending] = {}
+        self.asked: list[list[str]] = []
+        self.published: dict[str, Cause | None] = {}
+        self.away = False
+        self.store = MemoryStore()
+        self.keeper = Keeper(self.store, self, self, self, clock=lambda: self.now)
+
+    def look(self, ids: Iterable[str]) -> list[Ending]:
+        return [self.results[name] for name in ids if name in self.results]
+
+    def holding(self, ids: Sequence[str]) -> set[str]:
+        if self.away:
+            raise ConnectionError("no answer")
+        self.asked.append(list(ids))
+        self.now += self.asking_takes
+        self.meanwhile()
+        return self.held.intersection(ids)
+
+    def publish(self, releases: Sequence[Release]) -> Sequence[Release]:
+        self.published.update((release.id, release.cause) for release in releases)
+        return releases
+
+    def sweep(self, later: float = 0.0) -> None:
+        self.now += later
+        self.keeper.sweep()
+
+
+def test_what_no_worker_has_is_named() -> None:
+    world = World()
+    world.held = {"running"}
+    park(world.store, "t", "running", "lost", "gone", deadline=NOW + 10)
+    park(world.store, "patient", "running", deadline=NOW + 10)
+    world.sweep(later=9)
+    assert world.asked == []
+    world.sweep(later=2)
+    assert world.published == {"t": Cause(CauseKind.UNKNOWN, "gone, lost")}
+    assert world.store.look(["patient"])["patient"].state is State.PARKED
+    world.sweep(later=59)
+    assert len(world.asked) == 1, "once a minute"
+    world.held.clear()  # Its worker was killed, say.
+    world.sweep(later=2)
+    assert world.published["patient"] == Cause(CauseKind.UNKNOWN, "running")
+
+
+def test_what_has_ended_meanwhile_is_no_reason_to_fail() -> None:
+    world = World()
+    park(world.store, "t", "done", deadline=NOW + 10)
+    world.sweep(later=11 - 1e-6)
+    assert world.published == {"t": Cause(CauseKind.UNKNOWN, "done")}
+    world = World()
+    # A sweep looks for the results of some tasks only, these are others.
+    world.store.park([parking(f"a{i}", f"x{i}") for i in range(200)], NOW)
+    park(world.store, "t", "done", deadline=NOW + 10)
+    world.results["done"] = Ending("done")
+    world.sweep(later=11)
+    assert world.published == {"t": None}
+
+
+def test_what_ends_or_comes_while_workers_are_asked_is_no_reason_either() -> None:
+    world = World()
+    park(world.store, "t", "silent", "parked", "stored", deadline=NOW + 10)
+
+    def meanwhile() -> None:
+        world.store.finish([Ending("silent", keep=True)], world.now)
+        park(world.store, "parked", "x")
+        world.results["stored"] = Ending("stored")
+
+    world.meanwhile = meanwhile
+    world.sweep(later=11)
+    assert (world.published, len(world.asked)) == ({}, 1)
+    assert world.store.look(["t"])["t"].open == ("parked",)
+
+
+def test_while_nobody_can_be_asked_nothing_fails() -> None:
+    world = World()
+    park(world.store, "t", "lost", deadline=NOW + 10)
+    world.away = True
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            world.sweep(later=11)
+    assert world.published == {}
+    world.away = False
+    world.sweep()
+    assert world.published == {"t": Cause(CauseKind.UNKNOWN, "lost")}
+
+
+def test_many_are_asked_for_in_turn_and_others_get_theirs() -> None:
+    world = World()
+    world.asking_takes = 2.0
+    count = 2 * ASKED_FOR + 1
+    world.store.park([parking(f"t{i}", f"d{i}", deadline=NOW + 10) for i in range(count)], NOW)
+    world.sweep(later=11)
+    assert len(world.published) == len(world.asked[0]) == ASKED_FOR
+    world.sweep(later=INQUIRY_PAUSE * 2.0 - 0.1)
+    assert len(world.asked) == 1, "it would do nothing else"
+    world.sweep(later=0.2)
+    world.sweep(later=INQUIRY_PAUSE * 2.0)
+    assert len(world.published) == count
+    assert sum(map(len, world.asked)) == count, "each once"

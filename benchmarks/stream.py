@@ -79,6 +79,29 @@ def with_and_without(stage: Stage, off: Mapping[str, Any]) -> Comparison:
             else:
                 without, on = _burst(lacking), _burst(having)
             pairs.append((on, without))
+    return _compare(pairs)
+
+
+def switched_on_and_off(stage: Stage, command: str) -> Comparison:
+    """The same of one worker that switches something by a remote control command between bursts.
+
+    Two workers of one kind differ by several percent, by where things lie in their memory.
+    """
+    pairs = []
+    with stage.worker() as worker:
+        worker.start()
+        _burst(worker)
+        for number in range(stage.count(30, 4)):
+            rates = {}
+            for on in (number % 2 == 1, number % 2 == 0):
+                worker.control(command, on=on)
+                rates[on] = _burst(worker)
+            pairs.append((rates[True], rates[False]))
+        worker.control(command, on=True)
+    return _compare(pairs)
+
+
+def _compare(pairs: list[tuple[Stream, Stream]]) -> Comparison:
     return Comparison(
         rate=median(on.rate for on, _ in pairs),
         kept=median(on.rate / without.rate for on, without in pairs),

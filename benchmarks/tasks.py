@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
+from typing import Any
 
 from celery import shared_task
+from celery.worker.control import control_command
 
 from .trace import note
 
@@ -59,3 +61,13 @@ def kill_child(number: int) -> None:
     note("kill", number=number)
     os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(60)
+
+
+@control_command(args=[("on", bool)])
+def benchmark_gate(state: Any, on: bool) -> dict[str, str]:
+    """Have the worker's gate let everything in and tell nobody, as without a store; or not."""
+    gate = state.consumer.pool.gate
+    if not hasattr(gate, "switched_off"):
+        gate.switched_off = gate._courier
+    gate._courier = gate.switched_off if on else None
+    return {"ok": "on" if on else "off"}

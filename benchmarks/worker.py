@@ -133,6 +133,14 @@ class Worker:
                 for name in names:
                     self.send(name)
 
+    def control(self, command: str, **arguments: object) -> None:
+        """Have the worker obey a remote control command of :mod:`benchmarks.tasks`."""
+        (answer,) = self.app.control.broadcast(
+            command, arguments, [self.hostname], reply=True, timeout=PATIENCE, limit=1
+        )
+        if "ok" not in answer[self.hostname]:
+            raise self._failure(f"{command}: {answer}")
+
     def wait(
         self, condition: Callable[[], bool], description: str, patience: float = PATIENCE
     ) -> None:

@@ -1,8 +1,11 @@
--- args.items: {id, kind, error, keep}. Returns {releases, more}.
+-- args.items: {id, kind, error, keep}; ARGV[2], ARGV[3]: ids of others that are done, with null
+-- characters between them: to be kept, and not. Returns {releases, more}.
 local TASK, WAITS, ENDED = key('task', ''), key('waits', ''), key('ended', '')
 
+-- Most tasks have never waited, and nobody waits for them.
 local function end_it(id, kind, error)
   local task = TASK .. id
+  if call('EXISTS', task, WAITS .. id) == 0 then return end
   local got = call('HMGET', task, 'state', 'home')
   if got[1] and got[1] ~= 'ended' then
     unhook(id, got[2])
@@ -14,11 +17,17 @@ local function end_it(id, kind, error)
   tell(id, {kind, error})
 end
 
+local function keep(id, text) call('SETEX', ENDED .. id, args.keep, text) end
+
+for id in string.gmatch(ARGV[2], '%Z+') do
+  keep(id, 'done:')
+  end_it(id, 'done', '')
+end
+for id in string.gmatch(ARGV[3], '%Z+') do end_it(id, 'done', '') end
 for _, item in ipairs(args.items) do
-  local id, kind, error, keep = item[1], item[2], item[3], item[4]
-  if keep then call('SET', ENDED .. id, kind .. ':' .. error, 'EX', args.keep) end
-  -- Most tasks have never waited, and nobody waits for them.
-  if call('EXISTS', TASK .. id, WAITS .. id) > 0 then end_it(id, kind, error) end
+  local id, kind, error = item[1], item[2], item[3]
+  if item[4] then keep(id, kind .. ':' .. error) end
+  end_it(id, kind, error)
 end
 if args.again then
   continue_todo()

@@ -15,7 +15,9 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from amqp import RecoverableConnectionError
@@ -27,9 +29,12 @@ from .deliveries import FRAME, FRAME_END
 #: frame that is larger, so many.
 READ_SIZE, READ_SIZE_MAX = 1 << 14, 1 << 18
 
-#: Seconds that an acknowledgement waits for others at most, and between two of them, on average,
-#: at most where it waits at all.
-PATIENCE, COMPANY = 0.005, 0.001
+#: Seconds that an acknowledgement waits at most; and between two of them, on average, at most
+#: where they go in company, and at least where they keep a distance, of that part of the average.
+PATIENCE = 0.005
+COMPANY, ALONE, DISTANCE = 0.001, 0.0025, 0.75
+#: So many seconds too early is in time.
+CLOSE = 0.0002
 #: The average is over so many; a pause counts as so many seconds at most.
 AVERAGED, PAUSE = 8, 0.05
 
@@ -79,7 +84,9 @@ class Acknowledgements:
     They are held back while one soon follows the other and more tasks wait here than
     acknowledgements, and :data:`PATIENCE` at most: what the broker would send next is not needed
     yet. Otherwise they go at the end of a round of the event loop; what is sent next may be more
-    urgent than all that waits. They come before any frame that is written after them.
+    urgent than all that waits. For its sake those of children that end their tasks in step go
+    one after the other, so that the broker has a chance in between, too. They come before any
+    frame that is written after them.
     """
 
     def __init__(
@@ -89,7 +96,8 @@ class Acknowledgements:
         self._clock = clock
         self._last = 0.0  # when the last one came
         self._interval = 0.0  # seconds between two, on average
-        self._frames: list[bytes] = []
+        self._next = 0.0  # when one that keeps its distance may go
+        self._held: deque[tuple[bytes, float]] = deque()  # frames, and when they go at the latest
         self._hub: Any = None  # without a loop nothing waits
         self._armed = False  # the loop will call
         self._channel: Any = None  # None: no connection
@@ -109,7 +117,7 @@ class Acknowledgements:
 
     def disconnected(self) -> None:
         """The broker delivers again what it was not told of."""
-        self._frames.clear()
+        self._held.clear()
         self.at_once()
         self._channel = None
 
@@ -118,11 +126,13 @@ class Acknowledgements:
         if self._hub is not None:
             self._hub.on_tick.discard(self._round_is_over)
             self._hub = None
-        self._flush()
+        self._flush(inf)
 
-    def _flush(self) -> None:
-        if self._frames and self._channel is not None:
-            frames, self._frames = self._frames, []
+    def _flush(self, until: float) -> None:
+        frames = []
+        while self._held and self._held[0][1] <= until:
+            frames.append(self._held.popleft()[0])
+        if frames and self._channel is not None:
             connection = self._channel.connection
             connection.transport.write(b"".join(frames))
             connection.bytes_sent += len(frames)  # The heartbeat wants to know.
@@ -132,26 +142,41 @@ class Acknowledgements:
         if channel is None or channel.connection is None:
             raise RecoverableConnectionError("connection already closed")
         frame = (_METHOD, channel.channel_id, _ACK_SIZE, _BASIC, _BASIC_ACK)
-        self._frames.append(_ACK.pack(*frame, delivery_tag, multiple, FRAME_END))
         now = self._clock()
         self._interval += (min(now - self._last, PAUSE) - self._interval) / AVERAGED
         self._last = now
+        due = self._due(now)
+        self._held.append((_ACK.pack(*frame, delivery_tag, multiple, FRAME_END), due))
         if self._hub is None:
-            self._flush()
+            self._flush(inf)
+        elif due > now and not self._armed:
+            # Not at the end of the round: the loop has decided then how long it will sleep.
+            self._call_at(due, now)
+
+    def _due(self, now: float) -> float:
+        if self._interval <= COMPANY:
+            return self._held[0][1] if self._held else now + PATIENCE
+        if self._interval < ALONE:
+            return now
+        due = min(max(now, self._next), now + PATIENCE)
+        self._next = due + DISTANCE * self._interval
+        return due
 
     def _round_is_over(self) -> None:
-        if not self._frames:
-            return
-        if self._interval > COMPANY or len(self._frames) > self._waiting():
-            self._flush()
-        elif not self._armed:
-            self._armed = True
-            self._hub.call_later(PATIENCE, self._on_time)
+        if self._held:
+            self._flush(inf if len(self._held) > self._waiting() else self._clock())
+
+    def _call_at(self, when: float, now: float) -> None:
+        self._armed = True
+        self._hub.call_later(when - now, self._on_time)
 
     def _on_time(self) -> None:
         self._armed = False
-        self._flush()
+        now = self._clock()
+        self._flush(now + CLOSE)
+        if self._held and self._hub is not None:
+            self._call_at(self._held[0][1], now)
 
     def _write_in_order(self, *frame: Any) -> None:
-        self._flush()
+        self._flush(inf)
         self._write_frame(*frame)

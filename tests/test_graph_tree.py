@@ -24,6 +24,7 @@ RECORDS = {
 STORED = {
     "a": {"status": "SUCCESS", "result": 1},
     "c": {"status": "STARTED", "result": None},
+    "r": {"status": "RETRY", "result": ValueError()},
     "e": {"status": "FAILURE", "result": TimeLimitExceeded(3)},
     "f": {"status": "SUCCESS", "result": 1, "name": TASK, "args": ["RESIZE", {}]},
 }
@@ -55,7 +56,7 @@ def test_everything_below_a_task() -> None:
     }
     assert (nodes["d"].waits_for, nodes["b"].error) == (("c",), "E()")
     assert found("e")["e"].status is TaskStatus.TIMEOUT
-    assert found("nobody")["nobody"] == Node("nobody")
+    assert found("nobody")["nobody"] == Node("nobody", unknown=True)
     assert [node.id for node in found("nobody", "d").values() if node.unknown] == ["nobody"]
 
 
@@ -69,6 +70,7 @@ def test_who_waits_or_waited_for_a_task() -> None:
     }
     assert found("a")["a"].dependents == ("x",), "the store knows of it"
     assert not nodes["a"].unknown
+    assert not found("r")["r"].unknown, "it was tried"
 
 
 def test_names_and_types() -> None:
@@ -100,6 +102,7 @@ def test_what_workers_know_of_it() -> None:
         ("PENDING", "resize"),
         ("PENDING", "report"),
     ]
+    assert [node.id for node in known.values() if node.unknown] == []
     assert in_workers(nodes, lambda ids: None) == nodes, "no worker answers"
 
 

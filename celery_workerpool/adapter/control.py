@@ -8,7 +8,7 @@ from celery.utils.functional import maybe_list
 from celery.worker import control
 from celery.worker.control import control_command, inspect_command, nok
 
-from .whereabouts import describe
+from .whereabouts import describe, requests
 
 
 @inspect_command()
@@ -70,6 +70,17 @@ def workerpool_revoke(
     if gate is not None:
         gate.revoke([str(each) for each in maybe_list(task_id) or ()])
     return answer
+
+
+@inspect_command(name="query_task", variadic="ids", signature="[id1 [id2 [... [idN]]]]")
+def workerpool_query_task(state: Any, ids: Any, brief: bool = False, **_: object) -> dict[str, Any]:
+    """Query for task information by id."""
+    # In the place of Celery's command, which does not see all that are tried again, nor can it
+    # answer where arguments are not what JSON can hold.
+    return {
+        request.id: (control._state_of_task(request), {} if brief else request.info())
+        for request in requests(list(maybe_list(ids) or ()))
+    }
 
 
 def _ask(state: Any, method: str) -> dict[str, Any]:

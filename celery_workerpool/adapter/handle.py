@@ -191,7 +191,8 @@ class TaskHandle(Job):
     def refused(self, exc: Exception) -> None:
         logger.error("Task %s cannot be run and fails: %r", self, exc)
         if self._target in _TRACERS:
-            self._ledger.refused(self._shown_name)
+            with self._engine:  # Its thread adds to them.
+                self._ledger.refused(self._shown_name)
         self._call_back("error_callback", error_info(exc))
         if self._request is not None:
             self._request.acknowledge()  # Never accepted, so not acknowledged early either.

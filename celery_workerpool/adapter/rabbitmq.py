@@ -36,7 +36,7 @@ COMPANY, ALONE, DISTANCE = 0.001, 0.0025, 0.75
 #: So many seconds too early is in time.
 CLOSE = 0.0002
 #: The average is over so many; a pause counts as so many seconds at most.
-AVERAGED, PAUSE = 8, 0.05
+AVERAGED, PAUSE = 32, 0.05
 
 #: A whole frame: header, the method's class and number, delivery tag, multiple, end mark.
 _ACK = struct.Struct(">BHIHHQBB")
@@ -164,7 +164,10 @@ class Acknowledgements:
 
     def _round_is_over(self) -> None:
         if self._held:
-            self._flush(inf if len(self._held) > self._waiting() else self._clock())
+            now = self._clock()
+            # Those that wait go along with one that does not.
+            all_go = len(self._held) > self._waiting() or self._held[-1][1] <= now
+            self._flush(inf if all_go else now)
 
     def _call_at(self, when: float, now: float) -> None:
         self._armed = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -21,9 +22,10 @@ def describe(task_id: str, consumer: Any) -> dict[str, Any]:
     """
     queues = [queue.name for queue in consumer.task_consumer.queues]
     found: dict[str, Any] = {"place": None, "retries": 0, "queues": queues}
-    request = _request(task_id)
-    if request is None:
+    here = requests([task_id])
+    if not here:
         return found
+    (request,) = here
     found["retries"] = request.request_dict.get("retries") or 0
     handle = _handle(request)
     if request in worker_state.active_requests:
@@ -44,14 +46,15 @@ def describe(task_id: str, consumer: Any) -> dict[str, Any]:
     return {**found, "place": "waiting", "ahead": len(others), "urgent": urgent}
 
 
-def _request(task_id: str) -> Any:
-    # Not Celery's table of requests: a task that is tried again is taken out of it when the end
+def requests(ids: Collection[str]) -> list[Any]:
+    """What this worker has of these tasks, one request each: the one that is to come."""
+    # Not by Celery's table of requests: a task that is tried again is taken out of it when the end
     # of its attempt is noted, although the next attempt may have come before.
-    for requests in (worker_state.scheduled_requests, worker_state.reserved_requests):
-        found = [request for request in list(requests) if request.id == task_id]
-        if found:
-            return min(found, key=lambda request: request in worker_state.active_requests)
-    return None
+    wanted, found = set(ids), dict[str, Any]()
+    active, reserved = worker_state.active_requests, worker_state.reserved_requests
+    for held in (active, reserved - active, worker_state.scheduled_requests):
+        found.update({request.id: request for request in held if request.id in wanted})
+    return list(found.values())
 
 
 def _handle(request: Any) -> TaskHandle | None:

@@ -19,9 +19,11 @@ logger = logging.getLogger(__name__)
 
 #: Arrivals and ends that one round trip deals with at most.
 ROUND = 1000
-#: Seconds for which ends are gathered: of tasks that probably nobody waits for, and of others
-#: while there is a crowd.
-GATHER, GATHER_CROWD = 0.05, 0.02
+#: Seconds for which ends are gathered: of tasks that probably nobody waits for, the same while
+#: they are MANY, and of others while there is a crowd. Each time the main thread, which is busy
+#: then, loses the interpreter to this one, and perhaps its CPU with it.
+GATHER, GATHER_MANY, GATHER_CROWD = 0.05, 0.2, 0.02
+MANY = 50
 #: Each round costs several round trips, however many it serves. So one begins with a pause of
 #: PAUSE seconds where the round before had a crowd of so many arrivals and ends, or tasks are to
 #: be parked: these are in no hurry, and while more of them come there are more pauses, up to so
@@ -85,6 +87,7 @@ class Courier:
         self._dropped = 0
         self._crowded = False  # The last round was; the next comes without being called.
         self._pressing = False  # Others probably wait for what has ended.
+        self._gather_for = GATHER
         #: Whether the last try to reach the store, the results or the broker failed.
         self.in_trouble = False
         #: Whether tasks wait for others here, or have done lately.
@@ -160,7 +163,7 @@ class Courier:
             return
         if not self._crowded:
             self._awake.wait(max(0.0, self._next_sweep - time.monotonic()))
-            self._urgent.wait(0.0 if self._is_pressing() else GATHER)
+            self._urgent.wait(0.0 if self._is_pressing() else self._gather_for)
             # Cleared before the work is taken: what comes later sets them again.
             self._awake.clear()
             self._urgent.clear()
@@ -213,6 +216,7 @@ class Courier:
         told = [e for e in batch if (self.in_use or e.keep) and storable(e.id)]
         if told and keeper.finish(told):
             self._lively_until = time.monotonic() + LIVELY
+        self._gather_for = GATHER_MANY if len(batch) >= MANY else GATHER
         for _ in batch:
             self._endings.popleft()
         self._next_report = time.monotonic() + GATHER_CROWD
@@ -226,7 +230,7 @@ class Courier:
 
     def _look_around(self, keeper: Keeper) -> None:
         now = time.monotonic()
-        if now < self._next_sweep and not self.in_trouble:
+        if (now < self._next_sweep and not self.in_trouble) or self._closing.is_set():
             return
         self.in_use = keeper.sweep() or bool(self._parkings)
         self.counts = keeper.counts()

@@ -134,9 +134,10 @@ class Database:
         for chunk in chunks(names):
             query = select(t).where(t.c.id.in_(chunk))
             rows.update((row.id, row) for row in c.execute(query))
+        awaited = self.column(c, w.c.dependency, names)
         for name in names:
             query = select(w.c.task).where(w.c.dependency == name).limit(NAMED)
-            dependents = tuple(c.execute(query).scalars())
+            dependents = tuple(c.execute(query).scalars()) if name in awaited else ()
             if (row := rows.get(name)) is None:
                 state = State.ENDED if name in ends else State.UNSEEN
                 if name in ends or dependents:

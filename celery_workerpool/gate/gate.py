@@ -83,6 +83,7 @@ class Gate:
         self._send = send
         self._store = open_store(app, settings)
         self._shared_results = False
+        self._hostname = ""
         self._courier: Courier | None = None
         self._consumer: Any = None
         self._connection = 0
@@ -100,6 +101,7 @@ class Gate:
             if self._connection == 1:
                 logger.info("Tasks with dependencies fail here: workerpool_gate_store is not set")
         elif self._courier is None:
+            self._hostname = consumer.hostname
             self._shared_results = Results(self._app).shared
             self._courier = Courier(
                 partial(self._make_keeper, self._store),
@@ -124,7 +126,8 @@ class Gate:
 
     def _make_keeper(self, store: Store) -> Keeper:
         """In the courier's thread, whose result backend is its own."""
-        return Keeper(store, Results(self._app), Publisher(self._app), Workers(self._app))
+        workers = Workers(self._app, self._hostname)
+        return Keeper(store, Results(self._app), Publisher(self._app), workers)
 
     @property
     def counts(self) -> Counts:

@@ -31,7 +31,7 @@ from .records import (
     Verdict,
 )
 from .results import short
-from .store import BATCH, Store
+from .store import BATCH, NAMED, Store
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ SEARCHED, SEARCHED_LATER = 200, 5000
 SEARCH_INTERVAL = 60.0
 #: Tasks that workers are asked for at once, about; and how many times as long as that took nobody
 #: is asked again, since what waits for the store's thread waits for the answers, too.
-ASKED_FOR, INQUIRY_PAUSE = 1000, 10
+ASKED_FOR, INQUIRY_PAUSE = 1000, 3
 
 
 class Ends(Protocol):
@@ -86,6 +86,7 @@ class Keeper:
         self._clock = clock
         #: Tasks that have waited for too long, and what nothing was heard of.
         self._overdue: dict[str, tuple[str, ...]] = {}
+        self._lost: set[str] = set()  # what nobody had at the last inquiry
         self._next_inquiry = clock()
         #: Released, and not yet published. What is lost here is released again by a sweep.
         self._outbox: deque[Release] = deque()
@@ -222,6 +223,7 @@ class Keeper:
     def _inquire(self) -> None:
         """Release overdue tasks, so that they fail, unless what they wait for is somewhere.
 
+        That takes two inquiries, with the thread's other work in between.
         What is lost of this by a crash is overdue again in a minute.
         """
         began = self._clock()
@@ -233,20 +235,23 @@ class Keeper:
             if len(lost) >= ASKED_FOR:
                 break
         lost -= self._holders.holding(sorted(lost))
-        # In this order: what a worker had no more has ended before, and that can be seen now.
         ended = self._results.look(sorted(lost))
         self.finish(ended)
         lost.difference_update(ending.id for ending in ended)
         found = self._store.look(sorted(lost))
         lost.difference_update(i for i, r in found.items() if r.state is not State.UNSEEN)
+        # Only what was lost the last time, too: an answer may come late, and so may an end of
+        # which nothing is stored.
+        sure, self._lost = lost & self._lost, lost
         causes = {
-            task_id: Cause(CauseKind.UNKNOWN, ", ".join(filter(lost.__contains__, unknown)))
+            task_id: Cause(CauseKind.UNKNOWN, _named(filter(sure.__contains__, unknown)))
             for task_id, unknown in asked.items()
-            if not lost.isdisjoint(unknown)
+            if not sure.isdisjoint(unknown)
         }
         self._outbox.extend(self._store.withdraw(causes, self._clock()))
-        for task_id in asked:
-            del self._overdue[task_id]
+        for task_id, unknown in asked.items():
+            if task_id in causes or lost.isdisjoint(unknown):
+                del self._overdue[task_id]
         self._next_inquiry = self._clock() + INQUIRY_PAUSE * (self._clock() - began)
         self.flush()
 
@@ -275,3 +280,7 @@ class Keeper:
             frontier = {name for names in parked.values() for name in names} - seen
             seen = seen | frontier
         return graph
+
+
+def _named(names: Iterable[str]) -> str:
+    return ", ".join(islice(names, NAMED))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -219,8 +220,8 @@ class MemoryStore:
         entry.deadline = now + POSTPONE if expires is None else min(now + POSTPONE, expires)
         if entry.parking.deadline > now:
             return ()
-        unknown = (name for name in sorted(entry.open) if name not in self._entries)
-        return tuple(islice(unknown, NAMED))
+        unknown = sorted(name for name in entry.open if name not in self._entries)
+        return some_of(unknown)
 
     def _record(self, task_id: str) -> Record | None:
         entry = self._entries.get(task_id)
@@ -253,6 +254,13 @@ class MemoryStore:
         for task_id, (_, until) in list(self._kept.items()):
             if until <= now:
                 del self._kept[task_id]
+
+
+def some_of(unknown: Sequence[str]) -> tuple[str, ...]:
+    """Dependencies that a sweep names of one task: all, or others each time."""
+    if len(unknown) > PAGE_OPEN:
+        return tuple(sorted(random.sample(unknown, PAGE_OPEN)))
+    return tuple(unknown)
 
 
 def blame(ending: Ending, policy: OnFailure) -> Cause | None:

@@ -158,7 +158,8 @@ class Sweep:
         tasks: some of the waiting tasks, others each time.
         open: what these wait for, to be looked up in the result backend.
         overdue: tasks that have waited for too long, each with those dependencies of which the
-            store knows nothing, at most 100. They are named again after a minute.
+            store knows nothing, some thousand at most, others each time. They are named again
+            after a minute.
         in_use: tasks have been parked within the time that ends are kept.
     """
 

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, up
 
 from ..policy.graph import OnFailure
 from .database import CHUNK, Database, cause_of, chunks
-from .memory import blame
+from .memory import blame, some_of
 from .records import (
     Answer,
     Cause,
@@ -37,7 +37,7 @@ from .records import (
     Turn,
     Verdict,
 )
-from .store import BATCH, NAMED, PAGE, PAGE_OPEN, POSTPONE, Terms
+from .store import BATCH, PAGE, PAGE_OPEN, POSTPONE, Terms
 
 
 class SqlStore:
@@ -362,7 +362,7 @@ class SqlStore:
         w, t = self._db.waits, self._db.tasks
         query = select(w.c.dependency).outerjoin(t, t.c.id == w.c.dependency)
         mine = query.where(w.c.task == task_id, t.c.id.is_(None))
-        return tuple(c.execute(mine.order_by(w.c.dependency).limit(NAMED)).scalars())
+        return some_of(c.execute(mine.order_by(w.c.dependency)).scalars().all())
 
     def _next_page(self, c: Connection) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Tasks in the order of their ids, and of each page its dependencies in their order."""

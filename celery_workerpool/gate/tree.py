@@ -44,11 +44,7 @@ class Node:
     dependents: tuple[str, ...] = ()  # those of the graph, and some others that wait for it
     error: str = ""
     name: str = ""  # or type, where anybody knows it
-
-    @property
-    def unknown(self) -> bool:
-        """Nobody knows of it: no worker has seen it, or nothing of it is kept any more."""
-        return self == Node(self.id, dependents=self.dependents)
+    unknown: bool = False  # no worker has seen it, or nothing of it is kept any more
 
 
 def collect(
@@ -103,8 +99,10 @@ def _node(
         if status is TaskStatus.FAILED:
             error = error_text(result)
             status = TaskStatus.TIMEOUT if type(result).__name__ in _LIMITS else status
-    if record is None:
-        return Node(task_id, status, dependencies=known, error=error, name=name)
+    if record is None or record.state is State.UNSEEN:
+        unknown = meta is None and not known
+        dependents = () if record is None else record.dependents
+        return Node(task_id, status, known, (), dependents, error, name, unknown)
     waits = record.open if record.state is State.PARKED else ()
     dependencies = record.dependencies or known
     return Node(task_id, status, dependencies, waits, record.dependents, error, name)
@@ -131,5 +129,7 @@ def in_workers(
                     continue  # A worker that cannot say has something else to say.
                 (state, info), node = answer, found[task_id]
                 status = _HELD.get(state, node.status)
-                found[task_id] = replace(node, status=status, name=node.name or info["name"])
+                found[task_id] = replace(
+                    node, status=status, name=node.name or info["name"], unknown=False
+                )
     return found

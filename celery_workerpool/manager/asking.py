@@ -48,7 +48,8 @@ class Asking(Life):
         )
         for task_id, node in nodes.items():
             if (task := self._tracker.get(task_id)) is not None:
-                nodes[task_id] = replace(node, status=task.status, name=task.type or node.name)
+                name = task.type or node.name
+                nodes[task_id] = replace(node, status=task.status, name=name, unknown=False)
         return nodes
 
     def why_waiting(self, task_id: str, timeout: float = ANSWER_TIMEOUT) -> Waiting:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from kombu.exceptions import BatchPublishError, OperationalError
@@ -18,7 +19,7 @@ from .follower import Callback
 from .life import Open
 from .listeners import Listener, known
 from .options import TaskOptions, TaskSpec
-from .records import Task, cancelled
+from .records import Task, cancelled, from_stored
 from .sending import Submission
 from .track import track
 
@@ -163,7 +164,8 @@ class Manager(Asking):
         here. Each waits for the new ones; what has succeeded is not run again.
 
         Raises:
-            InvalidTaskError: as :meth:`retry_task`, of any of them; none was sent.
+            InvalidTaskError: as :meth:`retry_task`, of any of them, or a payload names a task that
+                would be another one now; none was sent.
         """
         self._settle()
         left = [task_ids] if isinstance(task_ids, str) else list(task_ids)
@@ -174,12 +176,23 @@ class Manager(Asking):
             if task_id in failed or (task and task.status is TaskStatus.COMPLETED):
                 continue
             failed[task_id] = self._to_retry(task_id)
-            awaited = map(self._tracker.get, failed[task_id].waits_for.ids)
-            left += [other.id for other in awaited if other and other.failed]
+            left += self._failed_here(failed[task_id].waits_for.ids)
         opened = self._open()
         made = opened.sender.graph_again(failed)
         self._submit_all(opened, list(made.values()), callback)
         return {old: submission.task_id for old, submission in made.items()}
+
+    def _failed_here(self, task_ids: Collection[str]) -> list[str]:
+        """Those of the tasks that were submitted here and have failed."""
+        tasks = list(filter(None, map(self._tracker.get, task_ids)))
+        # The event of an end may come after that of a task that failed for it.
+        if unheard := [task.id for task in tasks if not task.finished]:
+            now = time.time()
+            for task_id, meta in self._open().results.get_many(unheard).items():
+                change = self._tracker.update(task_id, partial(from_stored, meta=meta))
+                self._follower.changed(change, now)
+            tasks = list(filter(None, map(self._tracker.get, task_ids)))
+        return [task.id for task in tasks if task.failed and task.submitted_at is not None]
 
     def _to_retry(self, task_id: str) -> Submission:
         task, submission = self._tracker.get(task_id), self._tracker.submission(task_id)

@@ -169,9 +169,9 @@ def test_deadlines_name_what_was_never_heard_of(make_store: MakeStore) -> None:
 
 def test_of_many_that_were_never_heard_of_some_are_named(make_store: MakeStore) -> None:
     store = make_store()
-    park(store, "t", *(f"d{i}" for i in range(150)), deadline=NOW + 10, expires=NOW + 30)
+    park(store, "t", *(f"d{i}" for i in range(1050)), deadline=NOW + 10, expires=NOW + 30)
     (unknown,) = store.sweep(NOW + 11).overdue.values()
-    assert len(set(unknown)) == 100
+    assert len(set(unknown)) == 1000
     sweep = store.sweep(NOW + 31)
     assert [release.cause for release in sweep.turn.releases] == [Cause(CauseKind.EXPIRED)]
     assert sweep.overdue == {}

@@ -10,7 +10,7 @@ for _, id in ipairs(call('ZRANGEBYSCORE', deadlines, '-inf', NOW, 'LIMIT', 0, ar
     release(id, HOME, {'expired', '', ''})
   else
     if tonumber(got[1]) <= NOW then
-      for _, name in ipairs(call('SRANDMEMBER', key('open', id), args.named)) do
+      for _, name in ipairs(call('SRANDMEMBER', key('open', id), args.page_open)) do
         if call('EXISTS', key('task', name)) == 0 then unknown[#unknown + 1] = name end
       end
     end

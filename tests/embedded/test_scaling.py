@@ -40,7 +40,9 @@ def test_from_two_to_eight_and_back(place: Place) -> None:
                 pass
             Path("gate").touch()
             assert manager.wait(tasks, 60)
-            print(sizes.get(timeout=60))
+            while (size := sizes.get(timeout=60)) > 2:
+                pass  # Some were busy for a moment when it looked.
+            print(size)
         """
     )
     assert output == "2\n"

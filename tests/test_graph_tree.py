@@ -11,7 +11,7 @@ from click import unstyle
 from celery_workerpool import TaskStatus
 from celery_workerpool.cli.graph import tree
 from celery_workerpool.gate.records import Ending, EndKind, Record, State
-from celery_workerpool.gate.tree import Node, collect, in_workers
+from celery_workerpool.gate.tree import Node, collect, in_workers, with_open
 from celery_workerpool.stored import TASK
 
 #: d waits for b and c, both for a; b has failed.
@@ -71,6 +71,13 @@ def test_who_waits_or_waited_for_a_task() -> None:
     assert found("a")["a"].dependents == ("x",), "the store knows of it"
     assert not nodes["a"].unknown
     assert not found("r")["r"].unknown, "it was tried"
+
+
+def test_what_nobody_has_let_wait_yet_waits_all_the_same() -> None:
+    nodes = found("new", new=("a", "b", "d"))
+    assert nodes["new"].waits_for == ()
+    assert with_open(nodes)["new"].waits_for == ("d",), "the others have ended"
+    assert with_open(nodes)["d"].waits_for == ("c",)
 
 
 def test_names_and_types() -> None:

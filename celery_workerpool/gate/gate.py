@@ -32,15 +32,13 @@ from .keeper import Keeper
 from .opening import open_store
 from .parcel import CAUSE, PUBLICATION, Parcel
 from .publisher import Publisher
-from .records import Answer, Counts, Ending, EndKind, Parking, Release, Verdict
+from .records import TOLD, Answer, Counts, Ending, EndKind, Parking, Release, Verdict
 from .refusals import cause_to_plain, error_of, prepare, reason_of
 from .results import Results, short
 from .store import Store
 
 logger = logging.getLogger(__name__)
 
-#: Dependencies that an event names at most.
-NAMED = 20
 #: Messages that may be on their way into the store without taking up the worker's prefetch, and
 #: those that may wait for a store that is away.
 AT_ONCE, HELD = 50, 1000
@@ -237,7 +235,7 @@ class Gate:
         if verdict.answer is Answer.DUPLICATE:
             logger.info("Another copy of task %s has come and is dropped", task_id)
         elif self._wanted:
-            self._send(TaskBlocked(task_id, list(verdict.open[:NAMED]), len(verdict.open)))
+            self._send(TaskBlocked(task_id, list(verdict.open[:TOLD]), len(verdict.open)))
 
     def _let_in(self, held: _Held, verdict: Verdict) -> None:
         headers = held.message.headers
@@ -303,7 +301,7 @@ class Gate:
         headers = parcel.headers
         request = Context(headers, id=release.id, chord=parcel.chord())
         self._app.backend.mark_as_revoked(release.id, "revoked", request=request)
-        logger.info("Discarding revoked task: %s[%s]", headers.get("task"), release.id)
+        logger.info("Discarding revoked task: %s[%s]", _name(headers), release.id)
         self.ended(release.id, EndKind.CANCELLED, "revoked")
         consumer = self._consumer
         if consumer is not None:

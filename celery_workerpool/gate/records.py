@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 from ..policy.graph import OnFailure
 
+#: Dependencies that an event, or the record of a task, names at most.
+TOLD = 20
+
 
 class EndKind(enum.StrEnum):
     """How a task ended, as those that wait for it see it."""

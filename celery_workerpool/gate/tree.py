@@ -30,6 +30,7 @@ _ENDED = {
     EndKind.FAILED: TaskStatus.FAILED,
     EndKind.CANCELLED: TaskStatus.CANCELLED,
 }
+_OVER = (*_ENDED.values(), TaskStatus.TIMEOUT)
 _LIMITS = ("TimeLimitExceeded", "SoftTimeLimitExceeded")
 
 
@@ -106,6 +107,17 @@ def _node(
     waits = record.open if record.state is State.PARKED else ()
     dependencies = record.dependencies or known
     return Node(task_id, status, dependencies, waits, record.dependents, error, name)
+
+
+def with_open(nodes: Mapping[str, Node]) -> dict[str, Node]:
+    """The same with what those wait for, too, that no worker has let wait yet."""
+    found = dict(nodes)
+    for node in nodes.values():
+        if node.status is TaskStatus.PENDING and not node.waits_for:
+            awaited = (nodes[name] for name in node.dependencies if name in nodes)
+            left = tuple(other.id for other in awaited if other.status not in _OVER)
+            found[node.id] = replace(node, waits_for=left)
+    return found
 
 
 def in_workers(

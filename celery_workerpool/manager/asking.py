@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ..gate.records import State
-from ..gate.tree import Node, collect
+from ..gate.tree import Node, collect, in_workers, with_open
 from .life import Life
 from .questions import Metrics, NodeHealth, WorkerStatus, add_up, health, workers
-from .records import Task, elsewhere
+from .records import Task, elsewhere, waiting
 from .waiting import Waiting, WaitReason, behind_others, in_worker, with_broker
 
 #: Seconds to wait for workers to answer.
@@ -25,16 +25,26 @@ class Asking(Life):
     def get_task(self, task_id: str) -> Task | None:
         """What is known of a task; None for one of which nothing is known.
 
-        Costs nothing for a task of this manager's; for any other, a look at the result backend.
+        Costs nothing for a task of this manager's; for any other, a look at the result backend,
+        and at the gate's store.
         """
         self._settle()
-        return self._tracker.get(task_id) or elsewhere(task_id, self._open().results.get(task_id))
+        if (task := self._tracker.get(task_id)) is not None:
+            return task
+        opened = self._open()
+        found = elsewhere(task_id, opened.results.get(task_id))
+        store = opened.sender.store
+        if found is not None or store is None:
+            return found
+        record = store.look([task_id]).get(task_id)
+        return None if record is None or record.state is not State.PARKED else waiting(record)
 
     def graph(self, task_ids: str | Collection[str]) -> dict[str, Node]:
         """These tasks, what they wait or waited for, what that waits for, and so on, by id.
 
         Tasks that have not waited, and those of which nothing is kept any more, have no
-        dependencies here, unless they were submitted by this manager.
+        dependencies here, unless they were submitted by this manager. Workers are asked for
+        tasks that were not.
         """
         opened = self._open()
         store = opened.sender.store
@@ -46,11 +56,13 @@ class Asking(Life):
                 task.dependencies if (task := self._tracker.get(task_id)) is not None else ()
             ),
         )
+        others = {i: node for i, node in nodes.items() if self._tracker.get(i) is None}
+        nodes |= in_workers(others, self._query)
         for task_id, node in nodes.items():
             if (task := self._tracker.get(task_id)) is not None:
                 name = task.type or node.name
                 nodes[task_id] = replace(node, status=task.status, name=name, unknown=False)
-        return nodes
+        return with_open(nodes)
 
     def why_waiting(self, task_id: str, timeout: float = ANSWER_TIMEOUT) -> Waiting:
         """What keeps a task from running: other tasks, others' priority, the queue, its time."""
@@ -102,6 +114,10 @@ class Asking(Life):
     # ── helpers ──────────────────────────────────────────────────────────────────────────
 
     def _held_by_a_worker(self, task_id: str) -> bool:
+        return any(self._query([task_id]).values())
+
+    def _query(self, task_ids: Sequence[str]) -> Mapping[str, Any]:
+        """What workers know of these tasks, as ``inspect().query_task`` gives it."""
         inspect = self.app.control.inspect(timeout=ANSWER_TIMEOUT)
         inspect.limit = len(self._follower.nodes()) or None
-        return any((inspect.query_task(task_id) or {}).values())
+        return inspect.query_task(*task_ids) or {}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from ..gate.records import TOLD, Record
 from ..stored import error_text, shown_name
 from ..types import TaskPriority, TaskStatus
 
@@ -38,7 +39,7 @@ class Task:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     dependencies: tuple[str, ...] = ()  # tasks that it waits or waited for
-    blocked_by: tuple[str, ...] = ()  # some of those that it waits for now, at most 20
+    blocked_by: tuple[str, ...] = ()  # some of those that it waits for now
 
     @property
     def finished(self) -> bool:
@@ -141,6 +142,16 @@ def elsewhere(task_id: str, meta: Mapping[str, Any]) -> Task | None:
     # A state of the task's own making means that it runs.
     status = ended.status if ended.finished else TaskStatus.RUNNING
     return replace(ended, status=status, attempts=_runs(meta))
+
+
+def waiting(record: Record) -> Task:
+    """A task that was submitted elsewhere, by what the gate's store has of it while it waits."""
+    return Task(
+        record.id,
+        type=record.name,
+        dependencies=record.dependencies,
+        blocked_by=record.open[:TOLD],
+    )
 
 
 def _received(task: Task, retries: int, host: str | None) -> Task:

@@ -200,7 +200,15 @@ def test_cancelling_what_waits_and_what_is_waited_for(make_worker: Workers, tmp_
         third = manager.submit_task(*call("leave", trace.path, "after"), dependencies=[held])
         for task_id in (first, second, third):
             parked(manager, task_id)
-        assert manager.cancel_task(first) is True
+        # Anybody may ask, and cancel.
+        with deployment.manager() as other:
+            assert parked(other, first).dependencies == (held,)
+            nodes = other.graph([second, third])
+            assert set(nodes) == {held, first, second, third}
+            assert (nodes[held].status, nodes[held].name) == (TaskStatus.RUNNING, "CUSTOM")
+            assert (nodes[second].waits_for, nodes[second].unknown) == ((first,), False)
+            assert other.cancel_task(first) is True
+            assert other.get_task(first).status is TaskStatus.CANCELLED  # type: ignore[union-attr]
         with pytest.raises(TaskCancelled):
             manager.result(first, timeout=30)
         with pytest.raises(DependencyFailedError, match=first):

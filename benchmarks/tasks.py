@@ -67,7 +67,7 @@ def kill_child(number: int) -> None:
 def benchmark_gate(state: Any, on: bool) -> dict[str, str]:
     """Have the worker's gate let everything in and tell nobody, as without a store; or not."""
     gate = state.consumer.pool.gate
-    if not hasattr(gate, "switched_off"):
-        gate.switched_off = gate._courier
-    gate._courier = gate.switched_off if on else None
+    if not hasattr(gate, "benchmarked_courier"):
+        gate.benchmarked_courier = gate._courier
+    gate._courier = gate.benchmarked_courier if on else None
     return {"ok": "on" if on else "off"}

@@ -44,6 +44,12 @@ class TaskStatus(enum.Enum):
     TIMEOUT = "TIMEOUT"  # it broke a time limit
 
 
+#: A task ends in one of these.
+FINISHED = frozenset(
+    {TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.TIMEOUT}
+)
+
+
 class WorkerState(enum.Enum):
     """Where a child process is in its life; every change happens in ``engine.Worker``.
 

@@ -9,7 +9,7 @@ from typing import Any
 from celery import states
 
 from ..stored import error_text, shown_name
-from ..types import TaskStatus
+from ..types import FINISHED, TaskStatus
 from .records import EndKind, Record, State
 
 #: Tasks that one look goes through at most.
@@ -30,7 +30,6 @@ _ENDED = {
     EndKind.FAILED: TaskStatus.FAILED,
     EndKind.CANCELLED: TaskStatus.CANCELLED,
 }
-_OVER = (*_ENDED.values(), TaskStatus.TIMEOUT)
 _LIMITS = ("TimeLimitExceeded", "SoftTimeLimitExceeded")
 
 
@@ -115,7 +114,7 @@ def with_open(nodes: Mapping[str, Node]) -> dict[str, Node]:
     for node in nodes.values():
         if node.status is TaskStatus.PENDING and not node.waits_for:
             awaited = (nodes[name] for name in node.dependencies if name in nodes)
-            left = tuple(other.id for other in awaited if other.status not in _OVER)
+            left = tuple(other.id for other in awaited if other.status not in FINISHED)
             found[node.id] = replace(node, waits_for=left)
     return found
 

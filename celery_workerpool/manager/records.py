@@ -10,11 +10,8 @@ from typing import Any
 
 from ..gate.records import TOLD, Record
 from ..stored import error_text, shown_name
-from ..types import TaskPriority, TaskStatus
+from ..types import FINISHED, TaskPriority, TaskStatus
 
-FINISHED = frozenset(
-    {TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.TIMEOUT}
-)
 #: What an event or a stored state says of a task that broke a time limit.
 _TIMEOUT = re.compile(r"^(Soft)?TimeLimitExceeded\b")
 

@@ -123,8 +123,13 @@ def test_a_graph_from_end_to_end(make_worker: Workers, tmp_path: Path) -> None:
         assert "nobody-knows  PENDING  nothing is known of it" in nobody.stdout
         assert f"{ids['gate']}  RUNNING" in nobody.stdout
         assert nobody.stderr.strip().endswith("nothing is known of it: nobody-knows")
-        shown = celery(deployment.first, "workerpool", "metrics").stdout
-        assert " tasks/s in the last minute, 20 wait for others, one of them for " in shown
+        wait_until(
+            lambda: (
+                " tasks/s in the last minute, 20 wait for others, one of them for "
+                in celery(deployment.first, "workerpool", "metrics").stdout
+            ),
+            "the figures, which are some seconds old, tell of all",
+        )
 
         trace.open_gate()
         assert manager.wait(ids.values(), timeout=60)
@@ -173,6 +178,7 @@ def test_a_graph_that_failed_is_run_again(make_worker: Workers, tmp_path: Path) 
         why = f"CUSTOM[{ids['dropped']}] is not run: task {ids['needs']}, for which it waited, did"
         assert sum(why in log for log in logs) == 1
         assert manager.get_metrics().failed_tasks == 3, "with those that could not be run"
+        wait_until(lambda: len(heard) >= len(graph), "listeners were told")
         assert sorted(heard) == sorted(
             [("task_released", ids["needs"])]
             + [("task_blocked", ids[name]) for name in graph.keys() - {"gate"}]

@@ -11,7 +11,8 @@ from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from celery.exceptions import TaskRevokedError
 
 from celery_workerpool import TaskStatus
-from celery_workerpool.manager.records import FINISHED, Task, after, elsewhere, from_stored
+from celery_workerpool.manager.records import Task, after, elsewhere, from_stored
+from celery_workerpool.types import FINISHED
 
 PENDING, ASSIGNED, RUNNING = TaskStatus.PENDING, TaskStatus.ASSIGNED, TaskStatus.RUNNING
 COMPLETED, FAILED = TaskStatus.COMPLETED, TaskStatus.FAILED

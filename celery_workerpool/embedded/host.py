@@ -57,13 +57,19 @@ class Host:
         self._failures = 0
         self._stop_within = STOP_TIMEOUT
         self._lock: IO[str] | None = None  # held from the decision to end on
+        self._told_to_end = False
+
+    def tell_to_end(self) -> None:
+        """Have :meth:`run` raise soon; from a signal handler, which interrupts anything."""
+        self._told_to_end = True
 
     def run(self, ready: Callable[[], None]) -> None:
         """Serve until the last owner is gone.
 
         Raises:
-            HostError: the broker or the worker cannot run. Before ``ready`` was called the
-                folder is left to whoever started this, else it is removed.
+            HostError: the broker or the worker cannot run, or this was told to end. Before
+                ``ready`` was called the folder is left to whoever started this, else it is
+                removed.
         """
         try:
             self._start_server()
@@ -95,12 +101,17 @@ class Host:
                     self._accept()
                 else:
                     self._hear(key.fileobj)  # type: ignore[arg-type]
+            self._heed()
             now = time.monotonic()
             if self._owners:
                 alone_since = now
             elif now - alone_since >= LINGER and self._may_end():
                 return
             self._look_after_processes(now)
+
+    def _heed(self) -> None:
+        if self._told_to_end:
+            raise HostError("the embedded broker and worker were told to end (SIGTERM)")
 
     def _accept(self) -> None:
         owner, _ = self._listener.accept()
@@ -193,6 +204,7 @@ class Host:
         while not server.answers(path):
             if self._server.poll() is not None or time.monotonic() > deadline:
                 raise HostError(f"{binary} does not run:\n{tail(self._folder / LOG)}")
+            self._heed()
             time.sleep(0.01)
 
     def _start_worker(self) -> None:
@@ -231,9 +243,9 @@ def main() -> NoReturn:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # The owner may have blocked some.
     for signum in (signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _on_sigterm)
-    processes.adopt_orphans()
     host, code = Host(folder, settings), 0
+    signal.signal(signal.SIGTERM, lambda *_: host.tell_to_end())
+    processes.adopt_orphans()
     try:
         host.run(_say_ready)
     except HostError as exc:
@@ -268,11 +280,6 @@ def _abandon(folder: Path) -> None:
             other.close()
         elif there:
             clear(folder)
-
-
-def _on_sigterm(_signum: int, _frame: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise HostError("the embedded broker and worker were told to end (SIGTERM)")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, current_thread, main_thread
+from threading import enumerate as enumerate_threads
 
 import pytest
 
@@ -26,6 +27,10 @@ class Slow:
         self.may_answer.wait(60)
         self.gone += 1
         return 3
+
+
+def asking() -> bool:
+    return any(thread.name == "workerpool-questions" for thread in enumerate_threads())
 
 
 @contextmanager
@@ -75,6 +80,7 @@ def test_who_stops_waits_for_answers_but_not_in_a_hurry() -> None:
 
         def between() -> None:
             backend.may_answer.set()
+            wait_until(lambda: not asking(), "the answer is there")
             world.clock.now += 0.01
 
         world.engine.drain(between)

@@ -11,6 +11,7 @@ import argparse
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -50,8 +51,9 @@ def main(argv: list[str] | None = None) -> int:
         quick=options.quick,
     )
     machine = Machine.here()
-    with console.status("") as status:
-        results = run_all(plan, status.update)
+    progress = Console(stderr=True, width=console.width)
+    with progress.status("") as status:
+        results = run_all(plan, status.update, partial(progress.print, highlight=False))
     return report(console, results, machine, options)
 
 

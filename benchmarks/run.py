@@ -29,17 +29,22 @@ class Plan:
     quick: bool = False
 
 
-def run_all(plan: Plan, say: Say) -> list[Results]:
-    """Every scenario on every broker; what fails is said and leaves a gap in its round."""
+def run_all(plan: Plan, begin: Say, end: Say) -> list[Results]:
+    """Every scenario on every broker; what fails leaves a gap in its round.
+
+    Arguments:
+        begin: told what is measured now.
+        end: told what came of it.
+    """
     return [
-        _run(scenario, broker, plan, say)
+        _run(scenario, broker, plan, begin, end)
         for scenario in plan.scenarios
         for broker in scenario.brokers
         if broker in plan.brokers
     ]
 
 
-def _run(scenario: Scenario, broker: Broker, plan: Plan, say: Say) -> Results:
+def _run(scenario: Scenario, broker: Broker, plan: Plan, begin: Say, end: Say) -> Results:
     results = Results(scenario, broker)
     pools = [pool for pool in scenario.pools if pool in plan.pools]
     rounds = plan.rounds or (1 if plan.quick else scenario.rounds)
@@ -48,10 +53,15 @@ def _run(scenario: Scenario, broker: Broker, plan: Plan, say: Say) -> Results:
         turn = number % len(pools) if pools else 0
         row: dict[Pool, dict[str, float]] = {}
         for pool in pools[turn:] + pools[:turn]:
-            say(f"{scenario.name} on {broker.name}, round {number + 1} of {rounds}: {pool.name}")
+            what = f"{scenario.name} on {broker.name}, round {number + 1} of {rounds}: {pool.name}"
+            begin(what)
             try:
-                row[pool] = scenario.run(Stage(pool, broker, plan.urls, plan.quick))
+                figures = scenario.run(Stage(pool, broker, plan.urls, plan.quick))
             except WorkerFailed as exc:
                 results.failures.append(f"{broker.name}, {pool.name}: {exc}")
+                end(f"{what}: failed")
+            else:
+                row[pool] = figures
+                end(f"{what}: {', '.join(f'{key} {value:.4g}' for key, value in figures.items())}")
         results.rounds.append(row)
     return results

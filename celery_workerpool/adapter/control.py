@@ -8,6 +8,8 @@ from celery.utils.functional import maybe_list
 from celery.worker import control
 from celery.worker.control import control_command, inspect_command, nok
 
+from ..errors import InvalidTaskError
+from .handle import seconds
 from .whereabouts import describe, requests
 
 
@@ -81,6 +83,23 @@ def workerpool_query_task(state: Any, ids: Any, brief: bool = False, **_: object
         request.id: (control._state_of_task(request), {} if brief else request.info())
         for request in requests(list(maybe_list(ids) or ()))
     }
+
+
+@control_command(
+    name="time_limit",
+    args=[("task_name", str), ("soft", float), ("hard", float)],
+    signature="<task_name> <soft_secs> [hard_secs]",
+)
+def workerpool_time_limit(
+    state: Any, task_name: Any = None, hard: Any = None, soft: Any = None, **options: Any
+) -> Any:
+    """Tell worker(s) to modify the time limit for task by type."""
+    # In the place of Celery's command, which takes anything, for every later run to fail by it.
+    try:
+        seconds("hard", hard), seconds("soft", soft)
+    except InvalidTaskError as exc:
+        return nok(str(exc))
+    return control.time_limit(state, task_name, hard, soft, **options)
 
 
 def _ask(state: Any, method: str) -> dict[str, Any]:

@@ -137,3 +137,14 @@ def strictest(*limits: object) -> int | None:
     """The lowest of the limits that are set; None when none is."""
     given = [int(limit) for limit in limits if isinstance(limit, int) and limit]
     return min(given, default=None)
+
+
+def number_of_children(value: object) -> int:
+    """By how many the pool is to grow or to shrink, checked.
+
+    Raises:
+        ValueError: no whole number of at least 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{value!r} children: expected a whole number of at least 0")
+    return value

@@ -43,7 +43,7 @@ from .info import (
     describe_scaling,
     describe_status,
 )
-from .options import engine_options, max_tasks, start_probes
+from .options import engine_options, max_tasks, number_of_children, start_probes
 from .probes import Probes
 from .pulse import INTERVAL, Pulse
 from .quarantine import Quarantine
@@ -250,16 +250,16 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
     # ── size ─────────────────────────────────────────────────────────────────────────────
 
     def grow(self, n: int = 1) -> None:
-        """Start ``n`` more children."""
-        self._running.resize(self.num_processes + n, "asked for")
+        """Start ``n`` more children; a ValueError says why that is no number of them."""
+        self._running.resize(self.num_processes + number_of_children(n), "asked for")
 
     def shrink(self, n: int = 1) -> None:
         """Let ``n`` children go: idle ones now, busy ones after their task.
 
         Raises:
-            ValueError: there are fewer.
+            ValueError: no number of children, or there are fewer.
         """
-        if n > self.num_processes:
+        if number_of_children(n) > self.num_processes:
             raise ValueError(f"cannot shrink by {n}: the pool has {self.num_processes} children")
         self._running.resize(self.num_processes - n, "asked for")
 

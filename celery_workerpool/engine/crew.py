@@ -134,7 +134,7 @@ class Crew:
         worker.state = WorkerState.IDLE
         worker.idle_since = now
         self._idle.append(worker)
-        if self._unsettled:
+        if self._unsettled or worker.due:
             self.reconcile(now)
 
     def task_begins(self, worker: Worker, now: float) -> None:

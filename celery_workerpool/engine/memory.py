@@ -76,8 +76,7 @@ class MemoryWatch:
             fetch_stacks([worker])
             worker.kill(LossCause.MEMORY)
         elif verdict is not Verdict.KEEP and worker.live and not worker.over_limit_at_start:
-            worker.leaving = reason
-            logger.info("child pid:%s %s: replaced after its task", worker.pid, reason)
+            _replace(worker, reason, at_once=verdict is not Verdict.REPLACE)
 
     def note_start(self, worker: Worker, pid: int, rss: int, now: float) -> None:
         """Take note of what a child holds before its first task.
@@ -88,7 +87,7 @@ class MemoryWatch:
         limits = self._limits
         worker.over_kill_limit_at_start = limits.kill is not None and rss > limits.kill
         verdict, _ = decide(limits, rss, running=False)
-        if verdict is Verdict.REPLACE:
+        if verdict is not Verdict.KEEP:
             worker.over_limit_at_start = True
             logger.error(
                 "child pid:%s holds %s before its first task, more than worker_max_memory_"
@@ -97,3 +96,13 @@ class MemoryWatch:
                 mebibytes(rss),
                 mebibytes(limits.recycle),
             )
+
+
+def _replace(worker: Worker, reason: str, *, at_once: bool) -> None:
+    """Have a child go after its task, or after one of the next, when another is ready."""
+    if at_once:
+        worker.leaving = reason
+        logger.info("child pid:%s %s: replaced after its task", worker.pid, reason)
+    elif not worker.due:
+        worker.due = reason
+        logger.info("child pid:%s %s: replaced as soon as another is ready", worker.pid, reason)

@@ -15,13 +15,16 @@ from ..types import MemoryLimits, mebibytes
 FASTEST = 500 * 2**20
 #: Seconds; not looked at more often, whatever it does.
 SOONEST = 0.02
+#: So many times its limit a child may hold while it goes on until its replacement is ready.
+LENIENCE = 1.25
 
 
 class Verdict(enum.Enum):
     """What is to happen to a child."""
 
     KEEP = "keep"
-    REPLACE = "replace"  # after its task, if it runs one
+    REPLACE = "replace"  # as soon as another is ready in its place
+    RETIRE = "retire"  # after its task, if it runs one
     KILL = "kill"  # at once
 
 
@@ -34,7 +37,8 @@ def decide(limits: MemoryLimits, rss: int, *, running: bool) -> tuple[Verdict, s
     if running and limits.kill is not None and rss > limits.kill:
         return Verdict.KILL, f"holds {mebibytes(rss)}, {mebibytes(limits.kill)} allowed"
     if limits.recycle is not None and rss > limits.recycle:
-        return Verdict.REPLACE, f"holds {mebibytes(rss)}, {mebibytes(limits.recycle)} allowed"
+        verdict = Verdict.RETIRE if rss > limits.recycle * LENIENCE else Verdict.REPLACE
+        return verdict, f"holds {mebibytes(rss)}, {mebibytes(limits.recycle)} allowed"
     return Verdict.KEEP, ""
 
 

@@ -51,6 +51,27 @@ def test_a_child_over_its_memory_limit_goes_after_its_task(
         wait_until(lambda: hog not in worker.children(), "the hog has left")
 
 
+def test_children_that_leak_are_replaced_without_a_dip(make_worker: Workers) -> None:
+    conf = {"worker_max_memory_per_child": LIMIT}
+    with make_worker(concurrency=3, conf=conf) as worker:
+        before = set(worker.wait_for_children(3))
+        sent = [worker.send("endings.leak", 5) for _ in range(60)]
+        samples = []
+
+        def are_new() -> bool:
+            samples.append(worker.capacity())
+            if all(result.ready() for result in sent):
+                sent.extend(worker.send("endings.leak", 5) for _ in range(15))
+            return not before & set(worker.children())
+
+        wait_until(are_new, "every child is new", timeout=60.0)
+        assert min(samples) >= 3, samples
+        for result in sent:
+            result.get(timeout=60)
+        wait_until(lambda: len(worker.children()) == 3, "three are left")
+        assert "replaced as soon as another is ready" in worker.log
+
+
 def test_a_hog_is_killed_while_it_runs_if_told(make_worker: Workers, tmp_path: Path) -> None:
     conf = {
         "worker_max_memory_per_child": LIMIT,

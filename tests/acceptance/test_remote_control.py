@@ -76,6 +76,11 @@ def test_changing_the_size(make_worker: Workers, tmp_path: Path) -> None:
 
         refused = worker.control("pool_shrink", 2)
         assert "cannot shrink by 2: the pool has 1 children" in refused["error"]
+        for command in ("pool_grow", "pool_shrink"):
+            for wrong in (-2, "two", 1.5):
+                refused = worker.control(command, wrong)
+                text = f"{wrong!r} children: expected a whole number of at least 0"
+                assert text in refused["error"]
         assert worker.children() == [busy]
         assert "Autoscale not enabled" in worker.control("autoscale", 3, 1)["error"]
         trace.open_gate()
@@ -134,6 +139,9 @@ def test_limits_queues_and_the_end(make_worker: Workers, tmp_path: Path) -> None
     trace = Trace(tmp_path)
     with make_worker(concurrency=2) as worker:
         name = "tests.support.tasks.trace_and_wait"
+        for wrong in ({"hard": "1"}, {"soft": -1}):
+            refused = worker.control("time_limit", name, **wrong)
+            assert "expected seconds" in refused["error"], refused
         assert "ok" in worker.control("time_limit", name, hard=1)
         result = worker.send("trace_and_wait", trace.path, "limited", "/never")
         assert "TimeLimitExceeded(1" in repr(result.get(timeout=30, propagate=False))

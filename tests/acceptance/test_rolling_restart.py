@@ -45,12 +45,6 @@ def load(worker: CeleryWorker, manager: Any, trace: Trace) -> Iterator[list[Any]
         thread.join()
 
 
-def capacity(worker: CeleryWorker) -> int:
-    """Children that can take a task or run one they will answer for."""
-    children = worker.inspect("_request", "workerpool_status")["children"]
-    return sum(child["state"] in ("IDLE", "BUSY") for child in children)
-
-
 def test_a_rolling_restart_under_load(make_worker: Workers, tmp_path: Path) -> None:
     trace = Trace(tmp_path)
     with (
@@ -67,7 +61,7 @@ def test_a_rolling_restart_under_load(make_worker: Workers, tmp_path: Path) -> N
             samples = []
 
             def all_are_new() -> bool:
-                samples.append(capacity(worker))
+                samples.append(worker.capacity())
                 return not before & set(worker.children())
 
             wait_until(all_are_new, "every child is new")

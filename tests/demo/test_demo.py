@@ -54,6 +54,7 @@ class Demo:
         env = {key: value for key, value in os.environ.items() if key not in private}
         env |= {
             "TEST_RUN_ID": self.run_id,
+            "PYTHONFAULTHANDLER": "1",
             "SPT_NOENV": "1",  # setproctitle must not overwrite the environment.
             "TMPDIR": str(temp),
             "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [env.get("PYTHONPATH")])]),
@@ -81,7 +82,12 @@ class Demo:
 
     def finish(self) -> int:
         """Wait for the end; the exit code."""
-        code = self.process.wait(PATIENCE)
+        try:
+            code = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # So that its output says where it hangs.
+            self._reader.join(PATIENCE)
+            raise AssertionError(self.output) from None
         self._reader.join(PATIENCE)
         assert self.process.stdout is not None
         self.process.stdout.close()

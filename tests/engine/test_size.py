@@ -374,10 +374,41 @@ def test_a_child_over_its_memory_limit_after_a_task_is_replaced() -> None:
         job = world.submit()
         child = world.running(job)
         child.succeed(rss=101 * MIB)
-        assert world.let_leave() == [child]
-        assert job.outcome == "succeeded"
+        world.turn()
+        assert (job.outcome, world.states()) == ("succeeded", ["IDLE", "STARTING"])
+        again = world.submit()
+        assert world.running(again) is child, "it goes on meanwhile"
         world.get_ready()
+        assert world.states() == ["BUSY", "IDLE"]
+        child.succeed(rss=102 * MIB)
+        assert world.let_leave() == [child]
         assert world.states() == ["IDLE"]
+
+
+def test_children_over_their_memory_limit_are_replaced_one_at_a_time() -> None:
+    with World(children=3, memory=LIMITS) as world:
+        old = [world.running(world.submit()) for _ in range(3)]
+        for child in old:
+            child.succeed(rss=110 * MIB)
+        world.turn()
+        left = []
+        while len(left) < 3:
+            assert sorted(world.states()) == ["IDLE"] * 3 + ["STARTING"]
+            world.get_ready()
+            left += world.let_leave()
+        assert (left, world.states()) == (old, ["IDLE"] * 3)
+
+
+def test_a_child_that_leaks_much_takes_no_more_tasks() -> None:
+    with World(children=1, memory=LIMITS) as world:
+        child = world.running(world.submit())
+        child.succeed(rss=110 * MIB)
+        world.turn()
+        world.running(world.submit()).succeed(rss=126 * MIB)
+        waits = world.submit()
+        assert world.let_leave() == [child], "there is no other yet"
+        world.get_ready()
+        assert world.running(waits) is not child
 
 
 def test_a_child_seen_over_its_limit_during_a_task_is_replaced_after_it() -> None:

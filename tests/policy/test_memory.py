@@ -11,7 +11,7 @@ from celery_workerpool.types import MemoryLimits
 
 MIB = 2**20
 BOTH = MemoryLimits(recycle=100 * MIB, kill=150 * MIB)
-KEEP, REPLACE, KILL = Verdict.KEEP, Verdict.REPLACE, Verdict.KILL
+KEEP, REPLACE, RETIRE, KILL = Verdict
 
 
 @pytest.mark.parametrize(
@@ -21,10 +21,13 @@ KEEP, REPLACE, KILL = Verdict.KEEP, Verdict.REPLACE, Verdict.KILL
         (BOTH, 100, True, KEEP),
         (BOTH, 101, True, REPLACE),
         (BOTH, 101, False, REPLACE),
-        (BOTH, 150, True, REPLACE),
+        (BOTH, 125, True, REPLACE),
+        (BOTH, 126, True, RETIRE),
+        (BOTH, 126, False, RETIRE),
+        (BOTH, 150, True, RETIRE),
         (BOTH, 151, True, KILL),
-        (BOTH, 151, False, REPLACE),  # nothing runs that would have to be stopped
-        (MemoryLimits(recycle=100 * MIB), 10**6, True, REPLACE),
+        (BOTH, 151, False, RETIRE),  # nothing runs that would have to be stopped
+        (MemoryLimits(recycle=100 * MIB), 10**6, True, RETIRE),
         (MemoryLimits(kill=150 * MIB), 149, True, KEEP),
         (MemoryLimits(kill=150 * MIB), 151, True, KILL),
     ],

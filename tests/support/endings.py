@@ -132,6 +132,16 @@ def hog(mebibytes: int, path: str | None = None, gate: str | None = None) -> int
     return os.getpid()
 
 
+_leaked: list[bytes] = []
+
+
+@shared_task
+def leak(mebibytes: int) -> int:
+    """Keep that much memory for ever; the pid."""
+    _leaked.append(b"x" * mebibytes * 2**20)
+    return os.getpid()
+
+
 @shared_task(acks_late=True, reject_on_worker_lost=True)
 def crash_until(path: str, name: str, gate: str) -> str:
     """Kill the child as long as there is no such file; each run leaves a line."""

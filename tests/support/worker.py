@@ -223,6 +223,11 @@ class CeleryWorker:
         pids: list[int] = self.stats()["pool"]["processes"]
         return [pid for pid in pids if is_running(pid)]
 
+    def capacity(self) -> int:
+        """Children that can take a task or run one they will answer for."""
+        children = self.inspect("_request", "workerpool_status")["children"]
+        return sum(child["state"] in ("IDLE", "BUSY") for child in children)
+
     def wait_for_children(self, count: int) -> list[int]:
         """Their pids, sorted, as soon as there are exactly so many."""
         return wait_until(

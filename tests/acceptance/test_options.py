@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.worker import CeleryWorker
+from tests.support.worker import ROOT, CeleryWorker
 
 Workers = Callable[..., CeleryWorker]
 
@@ -46,8 +46,24 @@ def test_every_option_of_prefork_is_taken(make_worker: Workers, tmp_path: Path, 
         assert worker.send("add", 1, 1).get(timeout=30) == 2
 
 
+def test_concurrency_auto_counts_what_the_cgroup_grants(
+    make_worker: Workers, tmp_path: Path
+) -> None:
+    (tmp_path / "cpu.max").write_text("40000 100000\n")
+    (tmp_path / "membership").write_text("0::/\n")
+    (tmp_path / "sitecustomize.py").write_text(
+        "from celery.utils import sysinfo\n"
+        f"sysinfo.CGROUP_ROOT = {str(tmp_path)!r}\n"
+        f"sysinfo.PROC_SELF_CGROUP = {str(tmp_path / 'membership')!r}\n"
+    )
+    environ = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    with make_worker(options=["-c", "auto"], environ=environ) as worker:
+        assert worker.stats()["pool"]["max-concurrency"] == 1
+        assert "concurrency: 1 " in worker.log
+
+
 def test_concurrency_auto(make_worker: Workers) -> None:
-    """As many children as prefork starts: one for each CPU that the cgroup grants."""
+    """As many children as prefork starts."""
     sizes = set()
     for pool in ("celery_workerpool:WorkerPool", "prefork"):
         with make_worker(conf={"worker_pool": pool}, options=["-c", "auto"]) as worker:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from math import inf
 from typing import Any
@@ -22,11 +22,11 @@ def describe_pool(engine: Engine, default_limits: Limits) -> dict[str, object]:
 
     ``running`` are the tasks in children, ``waiting`` those that this worker holds and no child
     runs yet, ``processes`` the pids. Each child has an entry of its own under the number that
-    its log lines carry (``child-2`` logs as ``ForkPoolWorker-2``): a list, which Flower prints
-    as it is, where it would take dashes and underscores out of a text.
+    its log lines carry (``child-2`` and ``child-2-next`` log as ``ForkPoolWorker-2``): a list,
+    which Flower prints as it is, where it would take dashes and underscores out of a text.
     """
     now = time.monotonic()
-    workers = sorted(engine.workers(), key=lambda worker: worker.index)
+    workers = sorted(engine.workers(), key=lambda worker: (worker.index, worker.number))
     return {
         "max-concurrency": engine.target,
         "running": engine.running,
@@ -35,14 +35,25 @@ def describe_pool(engine: Engine, default_limits: Limits) -> dict[str, object]:
         "loop-lag": round(_lag(engine, now), 3),
         "timeouts": (default_limits.soft or 0, default_limits.hard or 0),
         "processes": [worker.pid for worker in workers if worker.pid is not None],
-        **{f"child-{worker.index + 1}": _line(worker, now) for worker in workers},
+        **_lines(workers, now),
     }
+
+
+def _lines(workers: Sequence[Worker], now: float) -> dict[str, object]:
+    """By names; a replacement in the place of one that is still there is called the next."""
+    lines: dict[str, object] = {}
+    for worker in workers:
+        name = f"child-{worker.index + 1}"
+        while name in lines:
+            name += "-next"
+        lines[name] = _line(worker, now)
+    return lines
 
 
 def describe_status(engine: Engine) -> dict[str, object]:
     """The same as data: what ``celery workerpool status`` shows."""
     now = time.monotonic()
-    workers = sorted(engine.workers(), key=lambda worker: worker.index)
+    workers = sorted(engine.workers(), key=lambda worker: (worker.index, worker.number))
     return {
         "target": engine.target,
         "running": engine.running,

@@ -16,7 +16,7 @@ from math import inf
 
 from ..errors import ForkServerLost
 from ..events import ScaledDown, ScaledUp, WorkerCreated
-from ..policy.sizing import Census, decide
+from ..policy.sizing import Census, decide, place
 from ..process.channel import ChannelClosed
 from ..process.forkserver import ForkServer
 from ..process.messages import Stop, encode
@@ -209,7 +209,8 @@ class Crew:
         self._options.before_launch()
         number = next(self._numbers)
         taken = {worker.index for worker in self.workers.values()}
-        index = next(i for i in itertools.count() if i not in taken)
+        staying = {w.index for w in self.live() if not (w.preparing or w.due)}
+        index = place(self.target, taken, staying)
         born = self._nursery.launch(number, index, now)
         if born is None:
             return

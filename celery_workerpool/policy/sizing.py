@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import count
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +44,17 @@ def decide(target: int, replacements: int, census: Census) -> Sizing:
         return Sizing(wanted - census.live, 0, f"{census.live} of {wanted} children live")
     excess = min(census.live - wanted, census.idle)
     return Sizing(0, excess, f"{census.live} children live, {wanted} wanted")
+
+
+def place(target: int, taken: Collection[int], staying: Collection[int]) -> int:
+    """The place of a new child, counted from 0: tasks choose a GPU by it, or a log file.
+
+    The lowest that is free, below ``target`` if possible; if not, one there whose child is to go.
+
+    Arguments:
+        taken: places of all children.
+        staying: those of them whose children are not to go soon.
+    """
+    below = range(target)
+    free = [i for i in below if i not in taken] or [i for i in below if i not in staying]
+    return free[0] if free else next(i for i in count() if i not in taken)

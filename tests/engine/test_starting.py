@@ -29,6 +29,16 @@ def test_places_in_the_pool_are_used_again() -> None:
         assert sorted(child.index for child in world.children) == [0, 1, 2]
 
 
+def test_a_replacement_takes_the_place_of_the_child_that_goes() -> None:
+    with World(children=2) as world:
+        world.engine.restart()
+        while len(world.source.children) < 4 or len(world.children) > 2:
+            world.turn()
+            world.get_ready()
+            world.let_leave()
+        assert [child.index for child in world.source.children] == [0, 1, 0, 1]
+
+
 def test_a_child_may_be_ready_before_the_server_says_that_it_is_there() -> None:
     with World() as world:
         world.source.slow = True

@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from celery_workerpool.policy.sizing import Census, decide
+from celery_workerpool.policy.sizing import Census, decide, place
 
 CENSUSES = st.builds(Census, st.integers(0, 20), st.integers(0, 20), st.integers(0, 20))
 
@@ -58,3 +58,29 @@ def test_it_converges_when_children_come_idle(
         census = Census(starting=0, idle=live, busy=0)  # All are ready, and have done their task.
     assert census.live == target + (replacements if target else 0)
     assert (sizing.start, sizing.retire) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("target", "taken", "staying", "expected"),
+    [
+        (3, [], [], 0),
+        (3, [0, 2], [0, 2], 1),
+        (3, [0, 1, 2], [0, 2], 1),  # in the place of one that is to go
+        (3, [0, 1, 2], [], 0),
+        (3, [1, 5], [1], 0),
+        (2, [0, 1], [0, 1], 2),  # one more than may run at a time
+        (2, [0, 1, 2], [0, 1], 3),
+        (0, [0], [], 1),
+    ],
+)
+def test_places(target: int, taken: list[int], staying: list[int], expected: int) -> None:
+    assert place(target, taken, staying) == expected
+
+
+@given(st.integers(1, 20), st.sets(st.integers(0, 25)), st.data())
+def test_who_stays_keeps_a_place_alone(target: int, taken: set[int], data: st.DataObject) -> None:
+    staying = data.draw(st.sets(st.sampled_from(sorted(taken)))) if taken else set()
+    index = place(target, taken, staying)
+    assert index not in staying
+    if len(staying) < target:
+        assert index < target

@@ -102,6 +102,8 @@ def test_a_running_task_is_ended(
             pid = task["worker_pid"]
             assert pid in before
             assert pid not in wait_until(lambda: two_children(worker), "the child is replaced")
+            children = worker.inspect("_request", "workerpool_status")["children"]
+            assert {child["number"] for child in children} <= {1, 2}, children
         for result in results.values():
             assert worker.state(result) == "REVOKED"
             assert events.of(result.id).count("task-revoked") == 1

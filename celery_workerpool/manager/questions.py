@@ -81,7 +81,7 @@ class NodeHealth:
 
     hostname: str
     answered: bool  # it took part in this check
-    healthy: bool  # it did, and every child of it is healthy
+    healthy: bool  # it did, every child of it is healthy, and one is ready if any is wanted
     children: tuple[WorkerStatus, ...] = ()
     waiting: int = 0  # tasks that no child runs yet
     loop_lag: float = 0.0  # seconds by which its main process was late, in the last minute
@@ -89,6 +89,7 @@ class NodeHealth:
 
 #: A child that is being replaced is not sick.
 HEALTHY = ("STARTING", "IDLE", "BUSY", "TERMINATING")
+READY = ("IDLE", "BUSY")
 
 
 def add_up(replies: Mapping[str, Any], missing: tuple[str, ...] = ()) -> Metrics:
@@ -182,7 +183,8 @@ def health(replies: Mapping[str, Any], missing: tuple[str, ...]) -> dict[str, No
         reports[name] = NodeHealth(
             name,
             answered=True,
-            healthy=bool(children) and all(child.is_healthy for child in children),
+            healthy=all(child.is_healthy for child in children)
+            and (not reply["status"]["target"] or any(c.state in READY for c in children)),
             children=children,
             waiting=reply["status"]["waiting"],
             loop_lag=reply["status"]["loop_lag"],

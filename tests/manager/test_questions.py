@@ -38,11 +38,13 @@ def reply(
     lag: float = 0.0,
     parked: tuple[int, float, int] = (0, 0.0, 0),
     scaled: tuple[int, int] | None = None,
+    target: int = 2,
 ) -> dict[str, Any]:
     running = sum(entry["state"] == "BUSY" for entry in children)
     return {
         "status": {
             "children": list(children),
+            "target": target,
             "waiting": waiting,
             "running": running,
             "loop_lag": lag,
@@ -137,15 +139,21 @@ def test_health_of_those_that_answered_and_those_that_did_not() -> None:
             "w2@b": reply(child(1), waiting=2),
             "w3@c": reply(child(1), child(2, "TERMINATED")),
             "w4@d": reply(),
+            "w5@e": reply(target=0),
+            "w6@f": reply(child(1, "STARTING")),
+            "w7@g": reply(child(1, "STARTING"), child(2, "BUSY")),
         },
         missing=("w1@a",),
     )
-    assert list(reports) == ["w1@a", "w2@b", "w3@c", "w4@d"]
+    assert list(reports) == sorted(reports)
     assert {name: (report.answered, report.healthy) for name, report in reports.items()} == {
         "w1@a": (False, False),
         "w2@b": (True, True),
         "w3@c": (True, False),
-        "w4@d": (True, False),  # A worker without children runs nothing.
+        "w4@d": (True, False),  # A worker without children runs nothing, ...
+        "w5@e": (True, True),  # ... which is right where none are wanted.
+        "w6@f": (True, False),
+        "w7@g": (True, True),
     }
     assert (reports["w2@b"].waiting, len(reports["w3@c"].children)) == (2, 2)
 

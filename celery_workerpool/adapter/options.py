@@ -114,7 +114,7 @@ def start_probes(settings: Settings, pulse: Pulse, hostname: str, engine: Engine
         return None
     try:
         probes = Probes(
-            lambda: _look(pulse, settings.stuck_after),
+            lambda: _look(pulse, engine, settings.stuck_after),
             lambda: {"hostname": hostname, "running": engine.running, "waiting": engine.waiting},
             file=host_format(node_format(file, hostname)) if file is not None else None,
             address=(settings.health_host, port) if port is not None else None,
@@ -128,9 +128,9 @@ def start_probes(settings: Settings, pulse: Pulse, hostname: str, engine: Engine
     return probes
 
 
-def _look(pulse: Pulse, stuck_after: float) -> Health:
+def _look(pulse: Pulse, engine: Engine, stuck_after: float) -> Health:
     pulse.ask()
-    return judge(pulse.signs(), stuck_after)
+    return judge(pulse.signs(engine.target), stuck_after)
 
 
 def strictest(*limits: object) -> int | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from ..events import PoolEvent, WorkerCreated, WorkerExited
 from ..policy.liveness import Signs
+from .standstill import asks_broker, stack
 
 #: Seconds between two beats.
 INTERVAL = 1.0
@@ -22,10 +24,11 @@ class Pulse:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._beat_at: float | None = None
+        self._thread = threading.main_thread().ident or 0  # the one that beats
         self._connected = False
         self._was_connected = False
         self._stopping = False
-        self._ready: set[int] = set()  # numbers of children
+        self._ready: dict[int, int] = {}  # pids of children by their numbers
         #: Has the main thread call what it is given; None where a timer of its loop beats.
         self._call_soon: Callable[[Callable[[], None]], object] | None = None
 
@@ -33,6 +36,7 @@ class Pulse:
 
     def beat(self) -> None:
         """The loop has turned."""
+        self._thread = threading.get_ident()
         self._beat_at = self._clock()
 
     def connected(self, consumer: Any) -> None:
@@ -54,9 +58,9 @@ class Pulse:
     def observe(self, event: PoolEvent) -> None:
         """Something happened to a child."""
         if isinstance(event, WorkerCreated):
-            self._ready.add(event.number)
+            self._ready[event.number] = event.child_pid
         elif isinstance(event, WorkerExited):
-            self._ready.discard(event.number)
+            self._ready.pop(event.number, None)
 
     # ── any thread ───────────────────────────────────────────────────────────────────────
 
@@ -65,13 +69,39 @@ class Pulse:
         if self._call_soon is not None and self._connected and not self._stopping:
             self._call_soon(self.beat)
 
-    def signs(self) -> Signs:
-        """What there is to see now."""
+    @property
+    def children(self) -> tuple[int, ...]:
+        """Pids of those that are ready for tasks, or run one."""
+        return tuple(self._ready.values())
+
+    @property
+    def asks_broker(self) -> bool:
+        """Whether the main thread waits for an answer of the broker's at this moment."""
+        return asks_broker(self._thread)
+
+    @property
+    def stack(self) -> str:
+        """Where the main thread is at this moment."""
+        return stack(self._thread)
+
+    def still_for(self, seconds: float) -> bool:
+        """Whether the main thread has not been seen to turn its loop for so long."""
+        beat_at = self._beat_at
+        return beat_at is None or self._clock() - beat_at >= seconds
+
+    def signs(self, wanted: int) -> Signs:
+        """What there is to see now.
+
+        Arguments:
+            wanted: children that there should be.
+        """
         beat_at = self._beat_at
         return Signs(
             loop_age=None if beat_at is None else self._clock() - beat_at,
             connected=self._connected,
             was_connected=self._was_connected,
             children=len(self._ready),
+            wanted=wanted,
             stopping=self._stopping,
+            asks_broker=self.asks_broker,
         )

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import http.client
-import re
 import signal
 import socket
 from pathlib import Path
 
 import pytest
 
+from celery_workerpool import create_worker_manager
+from tests.support.deployment import CONF
+from tests.support.probing import ask
 from tests.support.proxy import Proxy
 from tests.support.traces import Trace
 from tests.support.waiting import wait_until
 from tests.support.worker import CeleryWorker
-
-
-def ask(worker: CeleryWorker, path: str) -> tuple[int, str]:
-    found = re.search(r"health endpoint: http://127\.0\.0\.1:(\d+)", worker.log)
-    assert found, worker.log
-    connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=30)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode().partition(":")[0].strip()
-    finally:
-        connection.close()
 
 
 def test_probes_tell_the_states_of_a_worker_apart(
@@ -105,3 +94,32 @@ def test_an_endpoint_that_cannot_be_had_stops_the_worker(redis_url: str, tmp_pat
         with pytest.raises(AssertionError, match="the worker has ended"), worker:
             pytest.fail("it started")
         assert "expected a free address (127.0.0.1: Address already in use)" in worker.log
+
+
+def test_a_pool_without_children_is_ready_if_it_wants_none(
+    broker_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    notify = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(notify))
+        systemd.settimeout(30)
+        worker = CeleryWorker(
+            broker_url,
+            redis_url,
+            tmp_path,
+            conf={**CONF, "workerpool_health_port": 0},
+            options=["--autoscale=2,0"],
+            environ={"NOTIFY_SOCKET": str(notify)},
+        )
+        with worker, create_worker_manager(worker.app) as manager:
+            wait_until(lambda: b"READY=1" in systemd.recv(1000).splitlines(), "READY=1")
+            assert ask(worker, "/ready") == (200, "ready")
+            manager.on("worker_heartbeat", lambda event: None)
+            wait_until(manager.perform_health_checks, "it has been heard of")
+            (node,) = manager.perform_health_checks().values()
+            assert (node.answered, node.healthy, node.children) == (True, True, ())
+            assert worker.send("add", 1, 2).get(timeout=30) == 3
+            wait_until(lambda: ask(worker, "/ready") == (200, "ready"), "with a child")
+            (node,) = manager.perform_health_checks().values()
+            assert node.healthy
+            assert node.children

@@ -211,7 +211,9 @@ def test_the_pulse_of_a_worker() -> None:
     pulse = Pulse(lambda: now[0])
 
     def condition() -> Condition:
-        return judge(pulse.signs(), 30.0).condition
+        return judge(pulse.signs(wanted), 30.0).condition
+
+    wanted = 2
 
     hub = SimpleNamespace(hub=object())
     assert condition() is Condition.STARTING
@@ -229,6 +231,8 @@ def test_the_pulse_of_a_worker() -> None:
     pulse.connected(hub)
     pulse.observe(WorkerExited(1, 7, "exitcode 0", "", 0))
     assert condition() is Condition.NO_CHILDREN
+    wanted = 0
+    assert condition() is Condition.READY
     pulse.stopping()
     assert condition() is Condition.STOPPING
 

@@ -14,7 +14,23 @@ import psutil
 from ..engine.engine import Engine
 from ..engine.worker import Worker
 from ..gate.gate import Gate
+from ..settings import Settings
 from ..types import Health, Limits, mebibytes
+from .options import max_tasks
+
+
+def describe_options(settings: Settings, options: Mapping[str, Any]) -> dict[str, object]:
+    """As configured; memory in KiB.
+
+    Arguments:
+        options: those that Celery gives to a pool.
+    """
+    return {
+        "max-tasks-per-child": max_tasks(settings, options) or "N/A",
+        "max-memory-per-child": options.get("max_memory_per_child") or "N/A",
+        "put-guarded-by-semaphore": False,
+        "writes": "N/A",
+    }
 
 
 def describe_pool(engine: Engine, default_limits: Limits) -> dict[str, object]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from billiard.common import TERM_SIGNAL
@@ -34,16 +35,18 @@ from ..types import Limits, TaskPriority
 from . import control  # noqa: F401  # makes its commands known to the worker
 from .acknowledging import Acknowledgements
 from .bootsteps import PoolStep
+from .deadline import Deadline
 from .eventsender import EventSender
 from .handle import TaskHandle, bare_call, seconds
 from .info import (
     describe_gate,
     describe_machine,
+    describe_options,
     describe_pool,
     describe_scaling,
     describe_status,
 )
-from .options import engine_options, max_tasks, number_of_children, start_probes
+from .options import engine_options, number_of_children, start_probes
 from .probes import Probes
 from .pulse import INTERVAL, Pulse
 from .quarantine import Quarantine
@@ -96,6 +99,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         self._on_event: Callable[[PoolEvent], None] = lambda _event: None
         self._hard = HardShutdown()
         self.pulse = Pulse()
+        self._deadline = Deadline(self.settings.shutdown_timeout, self.pulse)
         self._probes: Probes | None = None
         self.quarantine = Quarantine(app, self.settings.max_crashes_per_task, self.events.send)
 
@@ -153,6 +157,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
 
     def on_close(self) -> None:
         """The worker stops: hand over nothing more."""
+        self._deadline.begin()
         self.pulse.stopping()
         if self._engine is not None:
             self._unstarted += self._engine.flush()
@@ -170,7 +175,8 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
             return
         if worker_state.should_terminate in (None, False):
             self._give_back_unstarted(engine)
-        engine.stop(between=self._watch(engine, self.settings.shutdown_timeout))
+        self._deadline.begin()
+        engine.stop(between=self._watch(engine, self._deadline.at))
         self._ended()
 
     def wait_softly(self, timeout: float) -> None:
@@ -185,7 +191,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         self.pulse.stopping()
         self._unstarted += engine.flush()
         self.acknowledgements.at_once()
-        engine.drain(self._watch(engine, None), time.monotonic() + timeout)
+        engine.drain(self._watch(engine, inf), time.monotonic() + timeout)
 
     def on_terminate(self) -> None:
         """End the children now."""
@@ -333,14 +339,8 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         # The name that a configuration has, not where the class is defined.
         kind = type(self)
         module = __package__.partition(".")[0] if kind is WorkerPool else kind.__module__
-        info: dict[str, object] = {
-            "implementation": f"{module}:{kind.__name__}",
-            "max-concurrency": self.limit,
-            "max-tasks-per-child": max_tasks(self.settings, self.options) or "N/A",
-            "max-memory-per-child": self.options.get("max_memory_per_child") or "N/A",
-            "put-guarded-by-semaphore": False,
-            "writes": "N/A",
-        }
+        info = describe_options(self.settings, self.options)
+        info |= {"implementation": f"{module}:{kind.__name__}", "max-concurrency": self.limit}
         if self._engine is not None:
             info.update(describe_pool(self._engine, self._default_limits))
             info.update(describe_gate(self.gate))
@@ -354,15 +354,16 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
 
     def _ended(self) -> None:
         self._engine = None
+        self._deadline.pool_ended()
         self._hard.summarize()
         self.gate.close(CLOSING)
         if self._probes is not None:
             self._probes.stop()
             self._probes = None
 
-    def _watch(self, engine: Engine, timeout: float | None) -> ShutdownWatch:
+    def _watch(self, engine: Engine, end_at: float) -> ShutdownWatch:
         grace = self.settings.terminate_grace
-        return ShutdownWatch(engine, grace, timeout, self._hub, self.events, self.pulse)
+        return ShutdownWatch(engine, grace, end_at, self._hub, self.events, self.pulse)
 
     def _give_back_unstarted(self, engine: Engine) -> None:
         """Others may take what is not started while this worker waits for what is."""

@@ -26,7 +26,7 @@ class ShutdownWatch:
 
     Arguments:
         grace: seconds that a task which was told to end may take, counted from now.
-        timeout: seconds that any task may take; None: as long as it does.
+        end_at: when what still runs is ended (monotonic seconds); ``inf``: never.
         hub: the worker's event loop; None without one, and without connection. (kombu's own
             ``get_event_loop`` no longer knows it after the first lost connection.)
         events: where timers send events. A signal handler that stops the worker may have
@@ -38,7 +38,7 @@ class ShutdownWatch:
         self,
         engine: Engine,
         grace: float,
-        timeout: float | None,
+        end_at: float,
         hub: Any,
         events: EventSender,
         pulse: Pulse,
@@ -47,9 +47,8 @@ class ShutdownWatch:
         self._engine = engine
         self._hub = hub
         self._events = events
-        now = time.monotonic()
-        self._kill_at = now + grace
-        self._end_at = now + timeout if timeout is not None else inf
+        self._kill_at = time.monotonic() + grace
+        self._end_at = end_at
 
     def __call__(self) -> None:
         self._pulse.beat()

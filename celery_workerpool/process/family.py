@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
+from typing import NoReturn
 
 from .vitals import read_proc
 
@@ -32,6 +33,11 @@ def _kill_group(pid: int) -> None:
         # Not its group's leader yet, or (macOS) only zombies are left.
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def end_process(exitcode: int) -> NoReturn:
+    """End this process now, whatever its threads do; fork servers end, and take children along."""
+    os._exit(exitcode)
 
 
 def descendants(pid: int) -> Iterator[int]:

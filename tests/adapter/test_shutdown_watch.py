@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from math import inf
 
 from celery_workerpool.adapter.eventsender import EventSender
 from celery_workerpool.adapter.pulse import Pulse
@@ -41,7 +42,7 @@ def test_no_timer_fires_while_the_interrupted_code_sends_events() -> None:
     hub, events, dispatcher = Hub(), EventSender(), Dispatcher()
     events.connected(dispatcher)
     with World() as world:
-        watch = ShutdownWatch(world.engine, 5.0, None, hub, events, Pulse())
+        watch = ShutdownWatch(world.engine, 5.0, inf, hub, events, Pulse())
         dispatcher.meanwhile = watch
         dispatcher._publish()
         assert hub.fired == 0

@@ -1,4 +1,4 @@
-"""A TCP proxy between a worker and its broker that can be cut and mended."""
+"""A TCP proxy between a worker and its broker that can be cut, held and mended."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import threading
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
+
+#: What a proxy's thread is told.
+END, HOLD, GO_ON = b"e", b"h", b"g"
 
 
 class Proxy:
@@ -48,6 +51,16 @@ class Proxy:
             self._thread.close()
             self._thread = None
 
+    def hold(self) -> None:
+        """Forward nothing and close nothing: for the worker, a broker that does not answer."""
+        assert self._thread is not None
+        self._thread.tell(HOLD)
+
+    def go_on(self) -> None:
+        """Forward again, also what came meanwhile."""
+        assert self._thread is not None
+        self._thread.tell(GO_ON)
+
     def mend(self) -> None:
         """Take connections again, on the same port."""
         listener = socket.create_server(("127.0.0.1", self._port))
@@ -63,8 +76,11 @@ class _Forwarder(threading.Thread):
         self._selector = selectors.DefaultSelector()
         self._wake_r, self._wake_w = socket.socketpair()
 
+    def tell(self, order: bytes) -> None:
+        self._wake_w.send(order)
+
     def close(self) -> None:
-        self._wake_w.send(b"x")
+        self.tell(END)
         self.join()
 
     def run(self) -> None:
@@ -73,9 +89,12 @@ class _Forwarder(threading.Thread):
         while True:
             for key, _ in self._selector.select():
                 if key.fileobj is self._wake_r:
-                    self._end()
-                    return
-                if key.fileobj is self._listener:
+                    while (order := self._wake_r.recv(1)) == HOLD:
+                        pass
+                    if order == END:
+                        self._end()
+                        return
+                elif key.fileobj is self._listener:
                     self._accept()
                 elif key.fileobj in self._selector.get_map():
                     self._forward(key.fileobj, key.data)

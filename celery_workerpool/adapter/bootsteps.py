@@ -46,9 +46,9 @@ class PoolStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
 
     def stop(self, consumer: Any) -> None:
         """The consumer stops: for good, or to come back with a new connection."""
-        consumer.pool.events.disconnected()
         consumer.pool.gate.disconnected()
-        if _comes_back(consumer):
+        if _comes_back(consumer):  # Else the connection lives as long as the pool stops.
+            consumer.pool.events.disconnected()
             consumer.pool.pulse.disconnected()
             consumer.pool.acknowledgements.disconnected()
         else:

@@ -39,6 +39,8 @@ class WaitingStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
         dispatcher = consumer.event_dispatcher
         if dispatcher is None or not dispatcher.enabled:
             return
+        if consumer.blueprint.state != bootsteps.RUN:
+            return  # It has said that it is offline, and gives back what waits.
         if dispatcher.groups and "task" not in dispatcher.groups:
             return  # Nobody follows tasks.
         requests = (*worker_state.reserved_requests, *worker_state.scheduled_requests)

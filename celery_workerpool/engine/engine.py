@@ -70,7 +70,7 @@ class Engine:
             options.memory, options.sample_interval, options.memory_probe, self._crew.workers
         )
         self.health = HealthWatch(options.health, self._crew, options.crew.observe, clock())
-        self._losses = LossReporter(options.memory.kill)
+        self._losses = LossReporter(options.memory.kill, clock())
         self._dispatcher = Dispatcher(options.aging, self._crew, self._memory)
         self.backlog = Backlog(self, self._dispatcher)
         self.elastic = Elastic(options.scaling, self._crew, self._dispatcher)
@@ -296,6 +296,7 @@ class Engine:
             for watch in self._watches:
                 if watch.next_look <= now:
                     watch.look(now)
+            self._losses.look(now)
             self._crew.reconcile(now)
             self._crew.forget_past_deadlines()
             self._dispatcher.dispatch(now)
@@ -373,7 +374,7 @@ class Engine:
         if worker.job is not None:
             self._lose(worker, exitcode, status, now)
         elif exitcode and not worker.sent_away and worker.state is not WorkerState.STARTING:
-            logger.warning("child pid:%s ended outside of a task: %s", worker.pid, status)
+            self._losses.note_idle_end(worker, exitcode, status, now)
         self._crew.gone(worker, status, now)
 
     def _take_last_words(self, worker: Worker, now: float) -> None:

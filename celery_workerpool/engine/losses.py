@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from ..events import PoolEvent, WorkerError, WorkerExited, WorkerTerminated
 from ..process.channel import EX_CHANNEL
-from ..process.memory import OomWatch
+from ..process.oom import OomWatch
 from ..types import Evidence, Loss, LossCause, WorkerState
 from .jobs import Job
 from .worker import Worker
@@ -31,11 +31,16 @@ class LossReporter:
 
     Arguments:
         memory_limit: bytes above which a child is killed; None for no limit.
+        now: monotonic seconds.
     """
 
-    def __init__(self, memory_limit: int | None) -> None:
+    def __init__(self, memory_limit: int | None, now: float) -> None:
         self._memory_limit = memory_limit
-        self._oom = OomWatch()
+        self._oom = OomWatch(now)
+
+    def look(self, now: float) -> None:
+        """Note what will be evidence; whenever the pool is awake, it costs a look at the time."""
+        self._oom.look(now)
 
     def report(
         self, worker: Worker, job: Job, exitcode: int | None, status: str, now: float
@@ -51,10 +56,22 @@ class LossReporter:
             status=status,
             rss=worker.rss,
             rss_age=now - worker.rss_at if worker.rss is not None else None,
-            oom_killed=self._oom.struck() if exitcode == -signal.SIGKILL else False,
+            oom_killed=self._oom_killed(worker, exitcode, worker.job_started_at, now),
             memory_limit=self._memory_limit,
             evidence=evidence(worker, now),
         )
+
+    def note_idle_end(self, worker: Worker, exitcode: int, status: str, now: float) -> None:
+        """A child has ended outside of a task, and the pool did not want it."""
+        if self._oom_killed(worker, exitcode, now, now):
+            status += ", killed by the kernel's OOM killer"
+        logger.warning("child pid:%s ended outside of a task: %s", worker.pid, status)
+
+    def _oom_killed(
+        self, worker: Worker, exitcode: int | None, began: float, now: float
+    ) -> bool | None:
+        killed = exitcode == -signal.SIGKILL and worker.ended_by is None  # not by the pool
+        return self._oom.struck(began, now) if killed else False
 
 
 def _cause(exitcode: int | None) -> LossCause:

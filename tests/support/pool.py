@@ -28,7 +28,7 @@ from celery_workerpool.engine.worker import Worker
 from celery_workerpool.events import PoolEvent
 from celery_workerpool.process.forkserver import ForkServer
 from celery_workerpool.process.launcher import Launcher
-from celery_workerpool.process.memory import OomWatch
+from celery_workerpool.process.oom import OomWatch
 from celery_workerpool.types import Limits, Loss, MemoryLimits, RemoteFailure, WorkerState
 
 from .leaks import children_of, is_running, no_leaks
@@ -192,7 +192,7 @@ class Pool:
         self.driver: PollDriver = ThreadDriver() if self._threaded else _Driver(self._observe)
         self.engine = Engine(self._launcher, self._options, self.driver)
         if self._oom_counter is not None:
-            self.engine._losses._oom = OomWatch(self._oom_counter)
+            self.engine._losses._oom = OomWatch(time.monotonic(), self._oom_counter)
         self.engine.resize(self.size)
         if self._ready:
             self.until(lambda: len(self.ready()) == self.size, "all children are ready")

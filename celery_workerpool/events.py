@@ -49,7 +49,7 @@ class WorkerError(PoolEvent):
     child_pid: int | None  # None: it was never started
     error: str  # "died before it was ready (exitcode 1)", "no sign of life for 30.2 s"
     task: str = ""  # "name[id]" of the one it runs or ran
-    #: ``condition``, ``memory``, ``peak`` and ``stack``: see :class:`.types.Evidence`
+    #: ``condition``, ``memory``, ``peak``, ``ran`` and ``stack``: see :class:`.types.Evidence`
     evidence: Mapping[str, object] = field(default_factory=dict)
 
 

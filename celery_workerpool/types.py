@@ -116,10 +116,12 @@ class Evidence:
     """What is known of a child at the moment when something is wrong with it."""
 
     condition: str = ""  # "stopped (state T), 0.00 s of CPU time since its last sign of life"
-    #: Memory at the last looks, oldest first: how many seconds ago, and bytes.
+    #: Memory at the last looks, oldest first: how many seconds ago, and bytes. Of a child with a
+    #: task: since that began, and once before.
     memory: tuple[tuple[float, int], ...] = ()
     peak: int | None = None  # bytes, the most that was seen while it ran its task
     stack: str = ""  # of all Python threads; "" where it could not be had
+    ran: float | None = None  # seconds since its task began; None without one
 
     def __bool__(self) -> bool:
         return bool(self.condition or len(self.memory) > 1 or self.stack)
@@ -128,11 +130,14 @@ class Evidence:
         """Lines that follow a headline."""
         lines = [f"Condition: {self.condition}."] if self.condition else []
         if len(self.memory) > 1:  # The headline has the last one.
-            curve = ", ".join(f"{size / 2**20:.1f} (-{age:.1f} s)" for age, size in self.memory)
-            lines.append(f"Memory in MiB: {curve}; peak {mebibytes(self.peak)}.")
+            looks = [f"{size / 2**20:.1f} ({self._when(age)})" for age, size in self.memory]
+            lines.append(f"Memory in MiB: {', '.join(looks)}; peak {mebibytes(self.peak)}.")
         if self.stack:
             lines += ["Last stack:", self.stack]
         return "\n".join(lines)
+
+    def _when(self, age: float) -> str:
+        return "before its task" if self.ran is not None and age >= self.ran else f"-{age:.1f} s"
 
     def to_plain(self) -> dict[str, object]:
         """As an event carries it."""
@@ -140,6 +145,7 @@ class Evidence:
             "condition": self.condition,
             "memory": [list(sample) for sample in self.memory],
             "peak": self.peak,
+            "ran": self.ran,
             "stack": self.stack,
         }
 

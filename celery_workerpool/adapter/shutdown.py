@@ -95,7 +95,8 @@ class SoftShutdown:
     """Waits for a soft shutdown in place of the worker's own method.
 
     That one sleeps in a signal handler: no time limit holds, no result is taken, and it sleeps
-    on when nothing runs any more.
+    on when nothing runs any more. It is called where there is nothing to wait for, too: Celery
+    signals what runs next.
     """
 
     def __init__(self, worker: Any) -> None:
@@ -110,6 +111,9 @@ class SoftShutdown:
         elif worker_state.active_requests:
             logger.warning("Initiating Soft Shutdown, terminating in %s seconds", timeout)
             self._worker.pool.wait_softly(timeout)
+        engine = self._worker.pool.engine
+        if engine is not None and not engine.entered:
+            engine.take_last_stacks()
 
 
 def _run_acknowledgements(hub: Any) -> None:

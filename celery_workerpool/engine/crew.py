@@ -27,6 +27,7 @@ from .nursery import Nursery
 from .options import CrewOptions
 from .renewal import Renewal
 from .roles import Overseer, Source
+from .silence import revive
 from .worker import CHANNEL_CLOSED, Worker, fetch_stacks
 
 logger = logging.getLogger(__name__)
@@ -110,6 +111,8 @@ class Crew:
             if self._idle[-1].health is Health.HEALTHY:
                 break
             self._idle.rotate(1)
+        else:  # An unhealthy one has answered, or it would have been killed.
+            revive(self._idle[-1], self._options.observe)
         worker = self._idle.pop()
         worker.state = WorkerState.BUSY
         worker.ended_by = None  # A signal for its last task that has ended nothing.

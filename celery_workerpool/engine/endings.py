@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable
 
-from ..types import LossCause
+from ..process.interrupts import TERMINATING
+from ..types import LossCause, WorkerState
 from .crew import Crew
-from .jobs import tell
+from .jobs import Job, tell
 from .worker import Worker, fetch_stacks
 
 
@@ -16,12 +18,46 @@ def give_notice(workers: Iterable[Worker]) -> None:
         worker.give_notice()
 
 
+def end_by_signal(job: Job, worker: Worker, signum: int) -> bool:
+    """Signal a job's child, as somebody wants the job to end; whether it ends the child."""
+    job.signalled = signum
+    worker.ended_by = LossCause.TERMINATED
+    if signum == signal.SIGKILL:
+        worker.kill(LossCause.TERMINATED)
+    else:
+        worker.signal(signum)
+    ends = signum in TERMINATING or signum == signal.SIGKILL
+    if ends:
+        worker.leaving = worker.leaving or "terminated"
+    return ends
+
+
 def kill_running(workers: Iterable[Worker], cause: LossCause, only_terminated: bool) -> None:
-    """Kill those that run a task, or of them those that were told to end and have not."""
+    """Kill those that run a task, or of them those that were told to end and have not.
+
+    Their last stacks are taken. One that was killed is not asked again.
+    """
+    due = [
+        worker
+        for worker in workers
+        if worker.state is WorkerState.BUSY
+        and (not only_terminated or worker.ended_by is LossCause.TERMINATED)
+    ]
+    fetch_stacks(due)
+    for worker in due:
+        worker.kill(cause)
+
+
+def take_last_stacks(workers: Iterable[Worker]) -> None:
+    """Ask those that run a task."""
+    fetch_stacks(worker for worker in workers if worker.state is WorkerState.BUSY)
+
+
+def kill_all(workers: list[Worker]) -> None:
+    """Kill every child; the last stacks of those that run a task are taken."""
+    take_last_stacks(workers)
     for worker in workers:
-        told = not only_terminated or worker.ended_by is LossCause.TERMINATED
-        if told and worker.job is not None:
-            worker.kill(cause)
+        worker.kill(LossCause.SHUTDOWN)
 
 
 def kill_overtime(workers: list[Worker], crew: Crew, now: float) -> None:

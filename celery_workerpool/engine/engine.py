@@ -26,18 +26,17 @@ from typing import Any
 from ..errors import ForkServerLost
 from ..process.channel import ChannelClosed
 from ..process.forkserver import Event, Exited, ForkServer, Refused
-from ..process.interrupts import TERMINATING
 from ..process.messages import Attention, Beat, Done, Progress, Ready, Reply, decode_reply
 from ..types import LossCause, WorkerState
+from . import endings
 from .backlog import Backlog
 from .crew import Crew
 from .dispatcher import Dispatcher
 from .drivers import Driver, PollDriver
 from .elastic import Elastic
-from .endings import give_notice, kill_overtime, kill_running
 from .health import HealthWatch
 from .jobs import Job, JobState, tell
-from .losses import LossReporter, describe_exit
+from .losses import COLD_SHUTDOWN, LossReporter, announce_end, describe_exit
 from .memory import MemoryWatch
 from .options import EngineOptions
 from .questions import Questions
@@ -64,12 +63,13 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
+        self._observe = options.crew.observe
         self._driver = driver
         self._crew = Crew(source, options.crew, self, driver)
         self._memory = MemoryWatch(
             options.memory, options.sample_interval, options.memory_probe, self._crew.workers
         )
-        self.health = HealthWatch(options.health, self._crew, options.crew.observe, clock())
+        self.health = HealthWatch(options.health, self._crew, self._observe, clock())
         self._losses = LossReporter(options.memory.kill, clock())
         self._dispatcher = Dispatcher(options.aging, self._crew, self._memory)
         self.backlog = Backlog(self, self._dispatcher)
@@ -119,14 +119,7 @@ class Engine:
             worker = job.worker
             if job.state is not JobState.RUNNING or worker is None:
                 return False
-            job.signalled = signum
-            worker.ended_by = LossCause.TERMINATED
-            if signum == signal.SIGKILL:
-                worker.kill(LossCause.TERMINATED)
-            else:
-                worker.signal(signum)
-            if signum in TERMINATING or signum == signal.SIGKILL:
-                worker.leaving = worker.leaving or "terminated"
+            if endings.end_by_signal(job, worker, signum):
                 self._crew.reconcile(self._clock())
             return True
 
@@ -199,7 +192,7 @@ class Engine:
         """Hand over nothing more, and tell the tasks that want to know."""
         with self:
             self._dispatcher.close()
-            give_notice(self._crew.workers.values())
+            endings.give_notice(self._crew.workers.values())
 
     def drain(self, between: Callable[[], None], until: float = inf) -> PollDriver:
         """Wait until what runs has ended, or until ``until``. Time limits still hold.
@@ -233,18 +226,26 @@ class Engine:
         with self:
             now = self._clock()
             self._crew.stop(now)
-            for worker in self._crew.workers.values():
-                worker.kill(LossCause.SHUTDOWN)
-            for worker in list(self._crew.workers.values()):
+            workers = list(self._crew.workers.values())
+            endings.kill_all(workers)
+            for worker in workers:
                 self._take_last_words(worker, now)
-                self._lose(worker, None, "killed by a cold shutdown", now)
+                if (job := worker.job) is not None:
+                    self._lose(worker, job, None, COLD_SHUTDOWN, now)
+                    announce_end(worker, COLD_SHUTDOWN, self._observe, now)
             self._questions.settle()
         self._finish(driver)
+
+    def take_last_stacks(self) -> None:
+        """Somebody is about to kill what runs; hand over nothing more."""
+        with self:
+            self._dispatcher.closed = True
+            endings.take_last_stacks(self._crew.workers.values())
 
     def kill_running(self, cause: LossCause, *, only_terminated: bool = False) -> None:
         """Kill the children of running jobs, or of those that were told to end and have not."""
         with self:
-            kill_running(self._crew.workers.values(), cause, only_terminated)
+            endings.kill_running(self._crew.workers.values(), cause, only_terminated)
 
     def _finish(self, driver: PollDriver) -> None:
         with self:
@@ -344,7 +345,7 @@ class Engine:
     def _hard_limits(self, due: list[Worker], now: float) -> None:
         for worker in due:
             self._read(worker, now)  # The answer may have come just in time.
-        kill_overtime([worker for worker in due if worker.hard_at <= now], self._crew, now)
+        endings.kill_overtime([worker for worker in due if worker.hard_at <= now], self._crew, now)
 
     # ── children ─────────────────────────────────────────────────────────────────────────
 
@@ -371,8 +372,8 @@ class Engine:
         worker.leaving = worker.leaving or EXITED
         self._take_last_words(worker, now)
         status = describe_exit(exitcode)
-        if worker.job is not None:
-            self._lose(worker, exitcode, status, now)
+        if (job := worker.job) is not None:
+            self._lose(worker, job, exitcode, status, now)
         elif exitcode and not worker.sent_away and worker.state is not WorkerState.STARTING:
             self._losses.note_idle_end(worker, exitcode, status, now)
         self._crew.gone(worker, status, now)
@@ -382,11 +383,9 @@ class Engine:
         for frame in worker.channel.drain():
             self._on_reply(worker, decode_reply(*frame), now)
 
-    def _lose(self, worker: Worker, exitcode: int | None, status: str, now: float) -> None:
-        if (job := worker.job) is None:
-            return
+    def _lose(self, worker: Worker, job: Job, code: int | None, status: str, now: float) -> None:
         worker.drop(job)
-        loss = self._losses.report(worker, job, exitcode, status, now)
+        loss = self._losses.report(worker, job, code, status, now)
         self._crew.unburden(worker, now)
         tell(job.lost, loss)
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from math import inf
 
-from ..events import LoopLag, PoolEvent, WorkerError
+from ..events import LoopLag, PoolEvent
 from ..policy.health import diagnose, judge, must_end
 from ..policy.lag import LagMeter
 from ..process.messages import Beat
@@ -15,7 +15,8 @@ from ..types import Health, LossCause, UnhealthyPolicy, WorkerState
 from .crew import Crew
 from .losses import evidence
 from .options import HealthOptions
-from .worker import Worker, ask_for_stacks
+from .silence import revive, tell_silence
+from .worker import Silence, Worker, ask_for_stacks, fetch_stacks
 
 logger = logging.getLogger(__name__)
 
@@ -75,41 +76,40 @@ class HealthWatch:
                 self._judge(
                     worker, judge(now - worker.heard_at, interval, self._options.limit), now
                 )
+            else:  # It has answered since it was examined, and leaves.
+                tell_silence(worker, self._observe)
 
     def _judge(self, worker: Worker, health: Health, now: float) -> None:
-        before, worker.health = worker.health, health
         if health is not Health.UNHEALTHY:
-            if before is Health.UNHEALTHY:
-                logger.warning("child pid:%s gives signs of life again", worker.pid)
-            worker.condition = worker.stack = ""
-            worker.verdict_by = inf
-        elif before is not Health.UNHEALTHY:
+            revive(worker, self._observe)
+        before, worker.health = worker.health, health
+        if health is Health.UNHEALTHY and before is not Health.UNHEALTHY:
             self._examine(worker, now)
-        elif worker.verdict_by < inf:
-            self._await_stack(worker, now)
+        elif worker.silence and (worker.stacks.has_answer or now >= worker.silence.tell_by):
+            self._conclude(worker)
 
     def _examine(self, worker: Worker, now: float) -> None:
+        """Find out what can be known, and give the verdict when the child has told its stack.
+
+        That may wake it: by the next look it may live again.
+        """
         silent = now - worker.heard_at
         seen = self._options.vitals(worker.pid or 0) or Vitals("", 0.0)
         since = silent if worker.cpu_at is None else now - worker.cpu_at
         worker.condition = diagnose(seen.state, max(0.0, seen.cpu - worker.cpu), since)
-        answers = bool(ask_for_stacks([worker]))
-        worker.verdict_by = now + STACK_TIME if answers else now
-        self._await_stack(worker, now)
-
-    def _await_stack(self, worker: Worker, now: float) -> None:
-        """Give the verdict with the stack, or without it when that has taken too long."""
-        worker.stack = worker.stacks.wait(0.0)
-        if worker.stack or now >= worker.verdict_by:
-            worker.verdict_by = inf
-            self._conclude(worker, now)
-
-    def _conclude(self, worker: Worker, now: float) -> None:
-        found = evidence(worker, now)
-        error = f"no sign of life for {now - worker.heard_at:.1f} s: {worker.condition}"
+        idle = worker.job is None
+        if idle:  # Its end is certain; meanwhile it must get no task.
+            fetch_stacks([worker])
+        waits = not idle and bool(ask_for_stacks([worker]))
+        error = f"no sign of life for {silent:.1f} s: {worker.condition}"
         task = "" if worker.job is None else str(worker.job)
-        logger.error("child pid:%s %s. Task: %s.\n%s", worker.pid, error, task or "none", found)
-        self._observe(WorkerError(worker.number, worker.pid, error, task, found.to_plain()))
+        tell_by = now + STACK_TIME if waits else now
+        worker.silence = Silence(error, task, evidence(worker, now), tell_by)
+        if not waits:
+            self._conclude(worker)
+
+    def _conclude(self, worker: Worker) -> None:
+        tell_silence(worker, self._observe)
         if must_end(self._policy(worker), running=worker.job is not None):
             self._crew.end(worker, LossCause.UNHEALTHY)
 

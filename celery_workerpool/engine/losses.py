@@ -11,6 +11,7 @@ from ..process.channel import EX_CHANNEL
 from ..process.oom import OomWatch
 from ..types import Evidence, Loss, LossCause, WorkerState
 from .jobs import Job
+from .silence import tell_silence
 from .worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -22,8 +23,8 @@ _CRASHES = {
 }
 
 
-#: Causes that somebody wanted, and one that is logged when it is found.
-_ASKED_FOR = (LossCause.TERMINATED, LossCause.SHUTDOWN, LossCause.UNHEALTHY)
+#: How a child has ended whose end nobody waits for.
+COLD_SHUTDOWN = "killed by a cold shutdown"
 
 
 class LossReporter:
@@ -48,7 +49,9 @@ class LossReporter:
         """How ``worker`` ended while it ran ``job``, at monotonic time ``now``."""
         worker.ended_task = str(job)
         if exitcode in _CRASHES:
-            worker.stack = worker.stacks.take()
+            worker.stack = worker.stacks.crash()
+        elif worker.silence is not None:
+            worker.stack = worker.stacks.take() or worker.stack
         return Loss(
             cause=worker.ended_by or _cause(exitcode),
             pid=worker.pid,
@@ -56,7 +59,7 @@ class LossReporter:
             status=status,
             rss=worker.rss,
             rss_age=now - worker.rss_at if worker.rss is not None else None,
-            oom_killed=self._oom_killed(worker, exitcode, worker.job_started_at, now),
+            oom_killed=self._oom_killed(worker, exitcode, worker.task_began_at, now),
             memory_limit=self._memory_limit,
             evidence=evidence(worker, now),
         )
@@ -80,17 +83,35 @@ def _cause(exitcode: int | None) -> LossCause:
 
 def evidence(worker: Worker, now: float) -> Evidence:
     """What is known of a child at monotonic time ``now``."""
-    memory = tuple((now - when, rss) for when, rss in worker.samples)
-    return Evidence(worker.condition, memory, worker.peak or worker.rss, worker.stack)
+    samples, ran = list(worker.samples), None
+    if worker.job is not None or worker.ended_task:
+        ran = now - worker.task_began_at
+        since = [sample for sample in samples if sample[0] > worker.task_began_at]
+        before = [worker.before] if since and worker.before else samples[-1:]
+        samples = before + since
+    memory = tuple((now - when, rss) for when, rss in samples)
+    peak = worker.peak or worker.rss
+    return Evidence(worker.condition, memory, peak, worker.stack, ran)
+
+
+def _is_news(worker: Worker, found: Evidence) -> bool:
+    match worker.ended_by:
+        case LossCause.UNHEALTHY:
+            return False  # It was logged when it was found.
+        case LossCause.TERMINATED:
+            return bool(found.stack)  # Somebody wanted it; a cold shutdown asks for the stack.
+        case _:
+            return bool(found)
 
 
 def announce_end(
     worker: Worker, status: str, observe: Callable[[PoolEvent], None], now: float
 ) -> None:
     """Tell of a child that is gone, before its state says so."""
+    tell_silence(worker, observe)
     number, pid, task = worker.number, worker.pid, worker.ended_task
     found = evidence(worker, now)
-    if task and found and worker.ended_by not in _ASKED_FOR:
+    if task and _is_news(worker, found):
         # Celery's own line for a lost task has it too, where one is, but not to be read.
         logger.error("child pid:%s ended (%s) in task %s:\n%s", pid, status, task, found)
     if worker.ended_by is not None and worker.ended_by is not LossCause.EXITED:

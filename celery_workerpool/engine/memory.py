@@ -39,7 +39,7 @@ class MemoryWatch:
         self.next_look = inf
 
     def task_begins(self, worker: Worker, now: float) -> None:
-        worker.peak = None
+        worker.task_began_at = now
         due = now + next_look(self._limits, worker.rss, 0.0, self._interval)
         # A look that an earlier task left to be done stays: of short tasks, some are seen.
         if not now <= worker.look_at <= due:

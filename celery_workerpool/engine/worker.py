@@ -13,7 +13,7 @@ from ..process.channel import Channel
 from ..process.forkserver import ForkServer
 from ..process.interrupts import SOFT_LIMIT, STOP_NOTICE
 from ..process.stacks import PATIENCE, STACK_SIGNAL, StackPipe
-from ..types import Health, Limits, LossCause, WorkerState
+from ..types import Evidence, Health, Limits, LossCause, WorkerState
 from .jobs import Job, JobState, tell
 
 #: Reasons to leave that are not the pool's.
@@ -21,6 +21,16 @@ EXITED, CHANNEL_CLOSED = "exited", "channel closed"
 
 #: Samples of a child's memory that are kept.
 SAMPLES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """What is to be told of a child that gives no sign of life."""
+
+    error: str  # "no sign of life for 30.4 s: stopped, …"
+    task: str  # the one it ran when that was noticed
+    found: Evidence  # then, but for the stack
+    tell_by: float  # until when that is waited for
 
 
 @dataclass(slots=True, eq=False)
@@ -45,6 +55,7 @@ class Worker:
     idle_since: float = inf  # meaningless while it runs a task
     job: Job | None = None
     job_started_at: float = inf
+    task_began_at: float = -inf  # the one it runs, or its last
     limits: Limits = field(default_factory=Limits)  # of the task it runs, as they were given
     soft_at: float = inf
     hard_at: float = inf
@@ -52,9 +63,10 @@ class Worker:
     tasks_done: int = 0
     tasks_failed: int = 0  # of those
     rss: int | None = None  # bytes, at the last sample
-    rss_at: float = 0.0
+    rss_at: float = -inf
     samples: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=SAMPLES))
-    peak: int | None = None  # bytes, the most that was seen since its task began
+    before: tuple[float, int] | None = None  # the last sample before those of its task
+    most: int = 0  # bytes; see peak
     look_at: float = inf  # when its memory is looked at
     over_limit_at_start: bool = False  # its memory limit is below what every child needs
     over_kill_limit_at_start: bool = False  # and so is the one that kills
@@ -65,8 +77,7 @@ class Worker:
     health: Health = Health.HEALTHY
     condition: str = ""  # what is wrong, while it is unhealthy
     stack: str = ""  # of all its threads, when it was asked last
-    #: Until when its stack is waited for before it is told that it is unhealthy.
-    verdict_by: float = inf
+    silence: Silence | None = None  # that it is unhealthy, while that is not told
     #: Why it will be replaced soon: its replacement is started, it goes on taking tasks.
     preparing: str = ""
     #: When it is to go though it has tasks left: nobody wants them, and its replacement waits.
@@ -100,14 +111,21 @@ class Worker:
         """Seconds that it has run its task; 0 without one."""
         return now - self.job_started_at if self.job_started_at < inf else 0.0
 
+    @property
+    def peak(self) -> int | None:
+        """Bytes, the most that was seen since its last task began; None: nothing was."""
+        return self.most if self.rss_at > self.task_began_at else None
+
     def next_deadline(self) -> float:
         return min(self.soft_at, self.hard_at, self.gone_by, self.spare_until)
 
     def note_memory(self, rss: int, now: float) -> None:
         """It holds so many bytes."""
+        if self.peak is None and self.rss is not None:
+            self.before = self.rss_at, self.rss
+        self.most = max(rss, self.peak or 0)
         self.rss, self.rss_at = rss, now
         self.samples.append((now, rss))
-        self.peak = max(rss, self.peak or 0)
 
     def signal(self, signum: int) -> None:
         """Signal the child; SIGKILL takes everything it has started along."""
@@ -151,9 +169,9 @@ def ask_for_stacks(workers: Iterable[Worker]) -> list[Worker]:
     asked = []
     for worker in workers:
         worker.stack = ""
+        worker.stacks.take()  # What it wrote before is old, perhaps of another task.
         if worker.pid is None or STACK_SIGNAL is None or not worker.server.answers(worker.pid):
             continue
-        worker.stacks.take()  # What it wrote before is old.
         worker.signal(STACK_SIGNAL)
         asked.append(worker)
     return asked

@@ -98,7 +98,7 @@ class WorkerTerminated(ManagerEvent):
     worker: Worker
     cause: str
     task: str = ""  # "name[id]" of the one it ran
-    #: What is known of the child: ``condition``, ``memory``, ``peak``, ``stack``.
+    #: What is known of the child: ``condition``, ``memory``, ``peak``, ``ran``, ``stack``.
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 

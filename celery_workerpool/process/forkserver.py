@@ -192,7 +192,8 @@ class ForkServer:
         Waits for it, some hundredths of a second at most.
         """
         if STACK_SIGNAL is None or not answers(self.pid):
-            return self._stacks.take()
+            return self._stacks.crash()
+        self._stacks.take()  # What it wrote before is old.
         os.kill(self.pid, STACK_SIGNAL)
         return self._stacks.wait()
 

@@ -35,6 +35,8 @@ PATIENCE = 0.04
 _DEAF = "TtDZX"
 #: Seconds of silence after a line that end an answer.
 _PAUSE = 0.002
+#: What a crash begins with; ``faulthandler`` writes it in one piece.
+_CRASH = b"Fatal Python error: "
 #: What the pool's own thread in a child looks like; it is no part of the evidence.
 _OWN = os.path.join("process", "beats.py")
 #: From here on a child's stack is the pool's, and that of the process that it was forked from.
@@ -42,9 +44,13 @@ _BELOW = os.path.join("celery_workerpool", "process", "child.py") + '", line '
 
 
 class StackPipe:
-    """The pool's end; owns both descriptors. Nothing here waits, except :meth:`wait`."""
+    """The pool's end; owns both descriptors. Nothing here waits, except :meth:`wait`.
+
+    What a crash has left is kept apart from what was asked for, perhaps of an earlier task.
+    """
 
     def __init__(self) -> None:
+        self._asked = self._crash = b""
         self._reader, self.writer = os.pipe()
         os.set_blocking(self._reader, False)
         os.set_blocking(self.writer, False)  # A full pipe must not hold up who writes.
@@ -56,8 +62,21 @@ class StackPipe:
             self.writer = -1
 
     def take(self) -> str:
-        """What has been written since the last time, without the pool's own thread."""
-        return tidy(self._read())
+        """What was asked for and has been written since the last time."""
+        asked, self._asked = self._asked + self._read(), b""
+        return tidy(asked)
+
+    def crash(self) -> str:
+        """What the process has written as it crashed; "" if it has not."""
+        self._asked += self._read()
+        return tidy(self._crash)
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether something has been written that nobody has taken."""
+        poller = select.poll()
+        poller.register(self._reader, select.POLLIN)
+        return bool(poller.poll(0))
 
     def wait(self, seconds: float | None = None) -> str:
         """What is written within so many seconds, by default ``PATIENCE``; "" for nothing.
@@ -76,11 +95,14 @@ class StackPipe:
         return tidy(data)
 
     def _read(self) -> bytes:
+        """What is there, up to a crash."""
         chunks = []
         with contextlib.suppress(OSError):  # Empty, or closed.
             while chunk := os.read(self._reader, 1 << 16):
                 chunks.append(chunk)
-        return b"".join(chunks)
+        asked, begin, crash = b"".join([self._crash, *chunks]).partition(_CRASH)
+        self._crash = begin + crash
+        return asked
 
     def close(self) -> None:
         """Idempotent."""

@@ -104,6 +104,26 @@ def test_a_useless_child_is_ended_with_evidence_and_no_other(
         bystander.get(timeout=30)
 
 
+def test_a_task_that_the_question_wakes_goes_on_and_the_next_has_evidence_of_its_own(
+    make_worker: Workers,
+) -> None:
+    with make_worker(conf=CONF, concurrency=1) as worker, EventLog(worker.app) as events:
+        woken = worker.send("faults.sleep_with_the_gil")
+        pid = woken.get(timeout=60)
+        wait_until(lambda: told(events, woken.id, "no"), "its silence is told")
+        (error,) = (event for event in events.events if woken.id in str(event.get("task")))
+        assert "in sleep_with_the_gil" in error["evidence"]["stack"]
+        worker.wait_for_log(f"child pid:{pid} gives signs of life again")
+        assert re.search(rf"child pid:{pid} no sign of life for .*\[{woken.id}\]", worker.log)
+
+        stopped = worker.send("faults.stop_self")
+        error = stopped.get(timeout=60, propagate=False)
+        assert re.match(KILLED + "stopped", str(error), re.DOTALL), error
+        assert f"(pid {pid}, " in str(error), "in the same child"
+        assert "sleep_with_the_gil" not in str(error)
+        assert "before its task" in str(error)
+
+
 def told(events: EventLog, task_id: str, cause: str) -> bool:
     """Whether an event says that the task's child came to this end, with what is known of it."""
     for event in list(events.events):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from celery import states
 
+from tests.support.events import EventLog
+from tests.support.faults import PATIENT
 from tests.support.leaks import tagged
 from tests.support.traces import Trace
 from tests.support.waiting import wait_until
@@ -82,6 +85,21 @@ def test_a_warm_shutdown_keeps_time_limits(make_worker: Workers, trace: Trace) -
         assert "TimeLimitExceeded" in repr(result.get(timeout=5, propagate=False))
 
 
+def last_stack(events: EventLog, task_id: str, cause: str) -> bool:
+    """Whether the event on the end of the task's child has the stack of the task."""
+    return any(
+        task_id in str(event.get("task")) and "tasks.py" in event["evidence"]["stack"]
+        for event in list(events.events)
+        if event.get("cause") == cause
+    )
+
+
+def shown_stack(worker: CeleryWorker, task_id: str) -> bool:
+    """Whether the log has it."""
+    lines = rf"child pid:\d+ ended .* in task \S+\[{task_id}\]:\n(.*\n)?Last stack:\nCurrent thread"
+    return bool(re.search(lines, worker.log))
+
+
 def _quit(worker: CeleryWorker) -> None:
     worker.signal(signal.SIGQUIT)
 
@@ -118,6 +136,7 @@ def test_a_cold_shutdown_ends_what_runs_and_loses_nothing(
 ) -> None:
     stop, environ, exit_codes = COLD[way]
     conf = {"workerpool_terminate_grace": 1.0}
+    environ = {**environ, PATIENT: "1"}
     with make_worker(concurrency=3, environ=environ, conf=conf) as worker:
         early = worker.send("trace_and_wait", trace.path, "early", trace.gate)
         late = worker.send("trace_and_wait_late", trace.path, "late", trace.gate)
@@ -133,9 +152,11 @@ def test_a_cold_shutdown_ends_what_runs_and_loses_nothing(
         for result in (early, stubborn):
             assert result.state == states.FAILURE
             assert "cold shutdown" in str(result.result)
+            assert re.search(r"Last stack:\nCurrent thread .*tasks\.py", str(result.result), re.S)
             lost = f"[{result.id}] was killed by the shutdown and will not run again"
             assert worker.log.count(lost) == 1
         assert not late.ready()
+        assert all(shown_stack(worker, result.id) for result in (early, late, stubborn))
         returned = "Tasks that the shutdown killed and that go back to the broker: 1\n"
         assert worker.log.count(returned) == 1
 
@@ -230,7 +251,10 @@ def test_a_soft_shutdown_keeps_time_limits_and_ends_with_the_last_task(
 def test_a_warm_shutdown_ends_in_time(make_worker: Workers, trace: Trace) -> None:
     """Tasks that want to know are told first; what has not ended then is killed."""
     conf = {"workerpool_shutdown_timeout": 1.0}
-    with make_worker(concurrency=4, conf=conf) as worker:
+    with (
+        make_worker(concurrency=4, conf=conf, environ={PATIENT: "1"}) as worker,
+        EventLog(worker.app) as events,
+    ):
         early = worker.send("trace_and_wait", trace.path, "early", trace.gate)
         late = worker.send("trace_and_wait_late", trace.path, "late", trace.gate)
         saved = worker.send("endings.save_at_shutdown", trace.path, "saved")
@@ -242,7 +266,11 @@ def test_a_warm_shutdown_ends_in_time(make_worker: Workers, trace: Trace) -> Non
         assert saved.get(timeout=5) == "saved"
         assert early.state == states.FAILURE
         assert "shutdown that could wait no longer" in str(early.result)
+        assert "in trace_and_wait" in str(early.result)
         assert f"[{early.id}] was killed by the shutdown and will not run again" in worker.log
+        for result in (early, late):
+            wait_until(lambda r=result: last_stack(events, r.id, "deadline"), "it is told")
+            assert shown_stack(worker, result.id)
         assert not late.ready()
         assert not again.ready()
 

@@ -28,3 +28,17 @@ def test_a_stack_is_not_cut_within_a_line() -> None:
     writer.join()
     pipe.close()
     assert stack.endswith('File "x.py", line 1 in f')
+
+
+def test_what_a_crash_has_left_is_kept_apart() -> None:
+    pipe = StackPipe()
+    os.write(pipe.writer, b"asked\n")
+    assert pipe.has_answer
+    os.write(pipe.writer, b"Fatal Python error: ")
+    assert pipe.crash() == "Fatal Python error:"
+    os.write(pipe.writer, b"Aborted\n\nCurrent thread 0x7:\n")
+    assert pipe.take() == "asked"
+    assert not pipe.has_answer
+    assert pipe.crash() == "Fatal Python error: Aborted\n\nCurrent thread 0x7:"
+    assert (pipe.take(), pipe.wait(0.0)) == ("", "")
+    pipe.close()

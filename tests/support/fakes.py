@@ -189,6 +189,11 @@ class FakeChild:
         """Give a sign of life."""
         self._send(Beat(rss, cpu))
 
+    def write_stack(self, text: str) -> None:
+        """Write to where it is asked for its stack, asked or not."""
+        assert self.stacks is not None
+        os.write(self.stacks, text.encode())
+
     # ── what it hears ────────────────────────────────────────────────────────────────────
 
     def listen(self) -> None:
@@ -203,7 +208,7 @@ class FakeChild:
     def on_signal(self, signum: int) -> None:
         self.signals.append(signum)
         if signum == STACK_SIGNAL and self.stacks is not None:
-            os.write(self.stacks, self.stack.encode())
+            self.write_stack(self.stack)
         if signum == signal.SIGKILL:
             self.exit(-signum)
 

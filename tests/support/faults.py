@@ -1,7 +1,8 @@
 """Ways in which a task makes its child useless; as functions, and as Celery tasks of the same name.
 
 Also, if the environment names a file in STILLBORN: children that die at their start while that
-file exists, and leave a line in it.
+file exists, and leave a line in it. And, if it has PATIENT, a pool that waits for stacks on a slow
+machine, too.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ from typing import Any
 from celery import shared_task
 from celery.signals import worker_process_init
 
+from celery_workerpool.engine import worker
+
 STILLBORN = "WORKERPOOL_TEST_STILLBORN"
+PATIENT = "WORKERPOOL_TEST_PATIENT"
+
+if PATIENT in os.environ:
+    worker.PATIENCE = 30.0
 
 
 def stop_self() -> int:
@@ -31,6 +38,12 @@ def hold_the_gil() -> None:
     lock = ctypes.PyDLL(None).pthread_mutex_lock
     lock(mutex)
     lock(mutex)  # Waits for itself.
+
+
+def sleep_with_the_gil() -> int:
+    """The same, until a signal cuts it short."""
+    ctypes.PyDLL(None).sleep(600)
+    return os.getpid()
 
 
 def crash() -> None:
@@ -53,7 +66,7 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
-for function in (stop_self, hold_the_gil, crash, grow):
+for function in (stop_self, hold_the_gil, sleep_with_the_gil, crash, grow):
     shared_task(name=f"{__name__}.{function.__name__}")(function)
 shared_task(name=f"{__name__}.stop_self_untouched", workerpool_unhealthy_policy="report")(stop_self)
 

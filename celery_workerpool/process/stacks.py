@@ -33,7 +33,7 @@ LONGEST = 8000
 PATIENCE = 0.04
 #: States of a process in which none of its signal handlers runs.
 _DEAF = "TtDZX"
-#: Seconds of silence after a line that end an answer.
+#: Seconds of silence after a line that end an answer, if it may end there.
 _PAUSE = 0.002
 #: What a crash begins with; ``faulthandler`` writes it in one piece.
 _CRASH = b"Fatal Python error: "
@@ -91,7 +91,7 @@ class StackPipe:
         while poller.poll(patience * 1000) and (more := self._read()):
             data += more
             left = max(0.0, deadline - time.monotonic())
-            patience = min(_PAUSE, left) if data.endswith(b"\n") else left  # Not within a line.
+            patience = min(_PAUSE, left) if _may_end(data) else left
         return tidy(data)
 
     def _read(self) -> bytes:
@@ -143,6 +143,11 @@ def _restore() -> None:
         faulthandler.enable(2)
     else:
         faulthandler.disable()
+
+
+def _may_end(data: bytes) -> bool:
+    """Not within a line, nor before the first frame of a thread."""
+    return data.endswith(b"\n") and data.splitlines()[-1].startswith(b"  ")
 
 
 def tidy(data: bytes) -> str:

@@ -6,19 +6,26 @@ import os
 import threading
 import time
 
+import pytest
+
 from celery_workerpool.process.stacks import StackPipe
 from tests.support.waiting import PATIENCE
 
 
-def test_a_stack_is_not_cut_within_a_line() -> None:
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (b"Current thread 0x7 (most recent call first):\n  File ", b'"x.py", line 1 in f\n'),
+        (b"Current thread 0x7 (most recent call first):\n", b'  File "x.py", line 1 in f\n'),
+        (b"Thread 0x6:\n  File y\n\n", b'Current thread 0x7:\n  File "x.py", line 1 in f\n'),
+    ],
+)
+def test_a_stack_is_not_cut_within_a_thread(pieces: tuple[bytes, ...]) -> None:
     """The child may lose its CPU between two pieces of one."""
     pipe = StackPipe()
 
     def write() -> None:
-        for piece in (
-            b"Current thread 0x7 (most recent call first):\n  File ",
-            b'"x.py", line 1 in f\n',
-        ):
+        for piece in pieces:
             os.write(pipe.writer, piece)
             time.sleep(0.05)
 

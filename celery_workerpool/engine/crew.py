@@ -211,9 +211,7 @@ class Crew:
     def _launch(self, now: float) -> None:
         self._options.before_launch()
         number = next(self._numbers)
-        taken = {worker.index for worker in self.workers.values()}
-        staying = {w.index for w in self.live() if not (w.preparing or w.due)}
-        index = place(self.target, taken, staying)
+        index = place(self.target, [(w.index, w.stays) for w in self.workers.values()])
         born = self._nursery.launch(number, index, now)
         if born is None:
             return

@@ -103,6 +103,11 @@ class Worker:
         return not self.leaving
 
     @property
+    def stays(self) -> bool:
+        """It is not to go soon."""
+        return self.live and not (self.preparing or self.due)
+
+    @property
     def sent_away(self) -> bool:
         """The pool has told it to go."""
         return self.leaving not in ("", EXITED, CHANNEL_CLOSED)

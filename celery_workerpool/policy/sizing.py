@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 
@@ -46,15 +46,18 @@ def decide(target: int, replacements: int, census: Census) -> Sizing:
     return Sizing(0, excess, f"{census.live} children live, {wanted} wanted")
 
 
-def place(target: int, taken: Collection[int], staying: Collection[int]) -> int:
+def place(target: int, others: Iterable[tuple[int, bool]]) -> int:
     """The place of a new child, counted from 0: tasks choose a GPU by it, or a log file.
 
     The lowest that is free, below ``target`` if possible; if not, one there whose child is to go.
 
     Arguments:
-        taken: places of all children.
-        staying: those of them whose children are not to go soon.
+        others: the place of each child, and whether it stays.
     """
+    taken, staying = set[int](), set[int]()
+    for index, stays in others:
+        taken.add(index)
+        staying.update([index] if stays else [])
     below = range(target)
     free = [i for i in below if i not in taken] or [i for i in below if i not in staying]
     return free[0] if free else next(i for i in count() if i not in taken)

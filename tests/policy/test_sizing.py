@@ -74,13 +74,14 @@ def test_it_converges_when_children_come_idle(
     ],
 )
 def test_places(target: int, taken: list[int], staying: list[int], expected: int) -> None:
-    assert place(target, taken, staying) == expected
+    others = [(index, index in staying) for index in taken]
+    assert place(target, others) == expected
 
 
 @given(st.integers(1, 20), st.sets(st.integers(0, 25)), st.data())
 def test_who_stays_keeps_a_place_alone(target: int, taken: set[int], data: st.DataObject) -> None:
     staying = data.draw(st.sets(st.sampled_from(sorted(taken)))) if taken else set()
-    index = place(target, taken, staying)
+    index = place(target, [(index, index in staying) for index in taken])
     assert index not in staying
     if len(staying) < target:
         assert index < target

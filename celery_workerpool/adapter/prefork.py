@@ -270,12 +270,11 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         self._running.resize(self.num_processes - n, "asked for")
 
     def scale_between(self, low: int, high: int, on_event: Callable[[PoolEvent], None]) -> None:
-        """Have the load decide on the size. Before the pool starts.
+        """Have the load decide on the size; with a dry run, only say so. Before the pool starts.
 
         Arguments:
             on_event: called with what happens to the pool, with the engine's lock held.
         """
-        self.limit = low
         self._bounds = low, high
         self._on_event = on_event
 

@@ -31,16 +31,16 @@ class ScalingStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
     def create(self, consumer: Any) -> None:
         """Before anything of the worker is started."""
         self._autoscaler: PoolAutoscaler | None = None
-        worker, pool = consumer.controller, consumer.pool
-        bounds = _bounds(worker, pool)
+        self._bounds = bounds = _bounds(consumer.controller, consumer.pool)
         if bounds is None:
             return
-        self._autoscaler = worker.autoscaler = PoolAutoscaler(consumer, *bounds)
-        pool.scale_between(*bounds, self._autoscaler.on_pool_event)
-        worker.autoscale = [bounds[1], bounds[0]]  # for the banner
-        for step in worker.steps:
-            if isinstance(step, WorkerComponent):
-                step.obj = None  # Without an event loop it would start a thread of Celery's own.
+        _without_celerys(consumer.controller)
+        if consumer.pool.settings.scaling_dry_run:
+            _as_without(consumer)
+            consumer.pool.scale_between(*bounds, lambda _event: None)
+        else:
+            self._autoscaler = PoolAutoscaler(consumer, *bounds)
+            self._autoscaler.take_over()
 
     def start(self, consumer: Any) -> None:
         """There is a connection."""
@@ -49,19 +49,18 @@ class ScalingStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
 
     def info(self, consumer: Any) -> dict[str, object]:
         """For ``inspect stats`` and Flower's panel."""
-        return {} if self._autoscaler is None else {"autoscaler": self._autoscaler.info()}
+        if self._autoscaler is not None:
+            return {"autoscaler": self._autoscaler.info()}
+        return {"autoscaler": _panel(consumer.pool, *self._bounds)} if self._bounds else {}
 
 
 class PoolAutoscaler:
-    """What Celery knows as the worker's autoscaler. The pool decides, not this.
+    """What Celery's commands know as the worker's autoscaler. The pool decides, not this.
 
     Arguments:
         low: fewest children.
         high: most children.
     """
-
-    #: Seconds between two calls of :meth:`maybe_scale`, from which nothing comes.
-    keepalive = 30.0
 
     def __init__(self, consumer: Any, low: int, high: int) -> None:
         self._worker = consumer.controller
@@ -69,8 +68,13 @@ class PoolAutoscaler:
         self.prefetch = Prefetch(consumer, low, high)
         self._set(low, high)
 
-    def maybe_scale(self, req: Any = None) -> None:
-        """Celery's calls: with every message, and from time to time."""
+    def take_over(self) -> None:
+        """Be the worker's autoscaler."""
+        low, high = self.min_concurrency, self.max_concurrency
+        self._pool.limit = low
+        self._pool.scale_between(low, high, self.on_pool_event)
+        self._worker.autoscaler = self
+        self._worker.autoscale = [high, low]  # for the banner
 
     def update(
         self, max: int | None = None, min: int | None = None
@@ -91,15 +95,7 @@ class PoolAutoscaler:
 
     def info(self) -> dict[str, object]:
         """Celery's four figures, and what was decided last."""
-        scaling = self._pool.scaling or {}
-        return {
-            "max": self.max_concurrency,
-            "min": self.min_concurrency,
-            "current": self._pool.num_processes,
-            "qty": self._pool.open_tasks,
-            "last-decision": describe_decision(scaling.get("last")),
-            "dry-run": scaling.get("dry_run", False),
-        }
+        return _panel(self._pool, self.min_concurrency, self.max_concurrency)
 
     def on_pool_event(self, event: PoolEvent) -> None:
         """Called with the engine's lock held, in whichever thread."""
@@ -181,6 +177,32 @@ class Prefetch:
             qos.increment_eventually(difference)
         else:
             qos.decrement_eventually(-difference)
+
+
+def _panel(pool: Any, low: int, high: int) -> dict[str, object]:
+    """What Celery's own autoscaler shows, and what was decided last."""
+    scaling = pool.scaling or {}
+    return {
+        "max": high,
+        "min": low,
+        "current": pool.num_processes,
+        "qty": pool.open_tasks,
+        "last-decision": describe_decision(scaling.get("last")),
+        "dry-run": scaling.get("dry_run", False),
+    }
+
+
+def _without_celerys(worker: Any) -> None:
+    """Take the step out that runs Celery's autoscaler; without a loop it would start a thread."""
+    worker.steps[:] = [step for step in worker.steps if not isinstance(step, WorkerComponent)]
+
+
+def _as_without(consumer: Any) -> None:
+    """Be the worker that it would be without autoscaling, ``--autoscale`` or not."""
+    worker = consumer.controller
+    worker.autoscale = worker.autoscaler = worker.max_concurrency = None
+    worker.min_concurrency = consumer.pool.limit = worker.concurrency
+    consumer.initial_prefetch_count = worker.concurrency * worker.prefetch_multiplier
 
 
 def _bounds(worker: Any, pool: Any) -> tuple[int, int] | None:

@@ -7,9 +7,10 @@ from collections.abc import Sized
 from dataclasses import replace
 from math import inf
 
-from ..policy.scaling import Decision, Load, Room, Scaler, ScalingRules
+from ..policy.scaling import LATER, Decision, Load, Room, Scaler, ScalingRules
 from .crew import Crew
 from .options import ScalingOptions
+from .room import SPAN
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,9 @@ class Elastic:
 
     def __init__(self, options: ScalingOptions | None, crew: Crew, backlog: Sized) -> None:
         self._options = options
-        self._scaler = None if options is None else Scaler(options.rules)
+        self._scaler: Scaler | None = None
+        if options is not None:
+            self._scaler = Scaler(options.rules, dry_run=options.dry_run)
         self._crew = crew
         self._backlog = backlog
         #: The last decision, and when (monotonic seconds); also one that a dry run did not act on.
@@ -35,6 +38,7 @@ class Elastic:
         #: What a dry run has advised last, from which size to which, and when it would have again.
         self._advice: tuple[int, int] | None = None
         self._advised = -inf
+        self._noted = -inf  # when the use of CPUs was
         self.next_look = inf
 
     @property
@@ -59,16 +63,28 @@ class Elastic:
 
     def work_waits(self, now: float) -> None:
         """A task has come and must wait. Not looked at at once: more may be on the way."""
+        if self._scaler is None:
+            return
+        when = self._scaler.work_waits(now)
+        if when < self.next_look:
+            self.next_look = when
+            self._note(now)  # What they use from now on shows how it is with these tasks.
+
+    def resized(self, now: float) -> None:
+        """Somebody else has set the size: look what the load says to it."""
         if self._scaler is not None:
-            self.next_look = min(self.next_look, self._scaler.work_waits(now))
+            self.next_look = min(self.next_look, now + LATER)
+
+    def woken(self, now: float) -> None:
+        """The engine is awake, whatever for: see what CPUs are used before a task waits."""
+        if now - self._noted >= SPAN:
+            self._note(now)
 
     def look(self, now: float) -> None:
         """Decide, and act."""
         if self._scaler is None or self._options is None:
             return
         load = self._load(now)
-        if load.waiting:
-            self._options.room.note(self._pids(), now)
         decision = self._scaler.decide(load, now, lambda: self._room(now))
         if decision is not None:
             self._act(decision, now)
@@ -114,6 +130,12 @@ class Elastic:
             busy_seconds=self._crew.busy_seconds(now),
             long_idle=self._crew.long_idle(now - idle_timeout),
         )
+
+    def _note(self, now: float) -> None:
+        """Take note of the CPU time that the children have used by now."""
+        if self._options is not None:
+            self._noted = now
+            self._options.room.note(self._pids(), now)
 
     def _room(self, now: float) -> Room:
         if self._options is None:

@@ -135,6 +135,7 @@ class Engine:
         with self:
             now = self._clock()
             self._crew.resize(target, now, reason)
+            self.elastic.resized(now)
             self._dispatcher.dispatch(now)
 
     def restart(self, reason: str = "pool restart") -> int:
@@ -294,10 +295,10 @@ class Engine:
                     self._read(worker, now)  # It may have become ready while nobody looked.
                 if worker.gone_by <= now:
                     self._crew.overdue(worker, now)
-            for watch in self._watches:
-                if watch.next_look <= now:
-                    watch.look(now)
+            for watch in (each for each in self._watches if each.next_look <= now):
+                watch.look(now)
             self._losses.look(now)
+            self.elastic.woken(now)
             self._crew.reconcile(now)
             self._crew.forget_past_deadlines()
             self._dispatcher.dispatch(now)

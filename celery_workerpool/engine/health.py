@@ -42,18 +42,21 @@ class HealthWatch:
         self._crew = crew
         self._observe = observe
         self.lag = LagMeter(options.lag_threshold)
+        self._driven = False  # the engine was woken before
         self.next_look = inf if options.heartbeat is None else now + options.heartbeat
 
     def woken(self, late: float, now: float) -> None:
         """The engine was woken so many seconds after it should have been.
 
-        For as long, nobody has listened to the children; it does not count against them.
+        For as long, nobody has listened to the children; it does not count against them. The
+        first time it is no lag either: until the worker's loop begins to turn, nobody could.
         """
+        driven, self._driven = self._driven, True
         if late <= 0 or self._options.heartbeat is None:
             return
         for worker in self._crew.workers.values():
             worker.heard_at = min(now, worker.heard_at + late)
-        if self.lag.note(late, now):
+        if driven and self.lag.note(late, now):
             logger.warning("the worker's main process is late by %.1f s", late)
             self._observe(LoopLag(late))
 

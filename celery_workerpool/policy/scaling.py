@@ -68,6 +68,7 @@ class Room:
 
     children: float
     reason: str  # why not more
+    known: bool = True  # False: it is to be asked again in a blink
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +90,20 @@ class Scaler:
     """Watches the load and decides.
 
     Asked at irregular times, ``next_look`` says when again. What was decided is taken for done.
+
+    Arguments:
+        dry_run: nothing is done, so growth shows nothing about shrinking.
     """
 
-    def __init__(self, rules: ScalingRules) -> None:
+    def __init__(self, rules: ScalingRules, *, dry_run: bool = False) -> None:
         self.rules = rules
+        self._dry_run = dry_run
         #: How many times longer than usual utilization must be low: 1, 4, and 2 on the way back.
         self.patience = 1
         self._samples: deque[_Sample] = deque()
         self._up_at = self._down_at = self._held_at = -inf
         self._on_trial = False  # the last time down may yet turn out to have been too early
+        self._put_off = False  # growth waits until it is known what the machine allows
         self._fitting = Fitting()
 
     def decide(self, load: Load, now: float, room: Callable[[], Room]) -> Decision | None:
@@ -107,6 +113,7 @@ class Scaler:
             room: what the machine allows; asked only before the pool would grow.
         """
         self._note(load, now)
+        self._put_off = False
         if self._on_trial and not self._early(now):
             self._on_trial = False
             self.patience = max(1, self.patience // 2)
@@ -115,7 +122,7 @@ class Scaler:
     def next_look(self, load: Load, now: float) -> float:
         """When to ask again; ``inf``: when the next task has to wait."""
         if load.waiting and load.size < self.rules.max_workers:
-            return now + SOON
+            return now + (BLINK if self._put_off else SOON)
         return now + LATER if load.size > self.rules.min_workers else inf
 
     def work_waits(self, now: float) -> float:
@@ -151,6 +158,9 @@ class Scaler:
             work *= 2
             why += "; has just shrunk"
         allowed = room()
+        if not allowed.known:
+            self._put_off = True
+            return None
         wanted = self._size_for(work) - load.size
         added = int(min(wanted, max(0, allowed.children)))
         if added < wanted:
@@ -205,7 +215,7 @@ class Scaler:
         if target >= load.size:
             return None
         self._down_at = now
-        self._on_trial = True
+        self._on_trial = not self._dry_run
         return Decision(load.size, target, why)
 
     def _calm(self, load: Load, now: float) -> tuple[int, str]:

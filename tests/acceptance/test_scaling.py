@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from celery_workerpool.process.machine import Machine
 from tests.acceptance.test_cli import celery
 from tests.support.events import EventLog
 from tests.support.traces import Trace
@@ -135,15 +139,75 @@ def test_without_an_event_loop(tmp_path: Path) -> None:
         worker.wait_for_log("the pool is to have 1 children instead of 3")
 
 
-def test_a_dry_run_changes_nothing(make_worker: Workers, tmp_path: Path) -> None:
+def loads(worker: CeleryWorker) -> list[float]:
+    """What each child used of a CPU between its last two signs of life."""
+    children = worker.inspect("_request", "workerpool_status")["children"]
+    return [child["load"] or 0.0 for child in children]
+
+
+def test_children_that_keep_the_cpus_busy_hold_growth(make_worker: Workers, tmp_path: Path) -> None:
+    """From the first time on that the pool would grow. A fifth of a CPU is the limit: others may be busy, too."""
     trace = Trace(tmp_path)
-    conf = {**QUICK, **TWO_TO_EIGHT, "workerpool_scaling_dry_run": True}
-    with make_worker(conf=conf) as worker:
-        for number in range(6):
-            worker.send("trace_and_wait", trace.path, str(number), trace.gate)
-        worker.wait_for_log("dry run: the pool would have 8 children instead of 2")
+    limit = {"workerpool_scaling_cpu_limit": 0.2 / Machine().cpus()}
+    with make_worker(conf={**QUICK, **TWO_TO_EIGHT, **limit}) as worker:
+        held = [
+            worker.send("trace_and_compute", trace.path, str(number), trace.gate)
+            for number in range(2)
+        ]
+        trace.wait_for_count(2)
+        wait_until(lambda: sum(loads(worker)) > 0.3, "the children's signs of life tell of it")
+        more = [worker.send("append", trace.path, f"more {number}") for number in range(6)]
+        worker.wait_for_log("the pool would grow but cannot: ")
+        decision = worker.stats()["autoscaler"]["last-decision"]
+        found = re.fullmatch(
+            r"2 as before: utilization [0-9.]+ with \d waiting, 0\.7 or more;"
+            r" its children use ([0-9.]+) of ([0-9.]+) CPUs",
+            decision,
+        )
+        assert found, decision
+        assert float(found[1]) >= 0.2
         assert len(worker.children()) == 2
+
         trace.open_gate()
+        for task in (*held, *more):
+            task.get(timeout=30)
+        # Tasks that only wait are not held up by it.
+        second = Trace(tmp_path / "second")
+        Path(tmp_path / "second").mkdir()
+        for number in range(8):
+            worker.send("trace_and_wait", second.path, str(number), second.gate)
+        second.wait_for_count(8)
+        second.open_gate()
+
+
+@pytest.mark.parametrize("options", [[], ["--autoscale=40,2"]])
+def test_a_dry_run_changes_nothing(
+    make_worker: Workers, tmp_path: Path, options: list[str]
+) -> None:
+    """The worker has the size, the prefetch and the commands that it has without autoscaling."""
+    trace = Trace(tmp_path)
+    conf = {**QUICK, **TWO_TO_EIGHT, "workerpool_max_workers": 40}
+    conf |= {"workerpool_scaling_dry_run": True, "workerpool_enable_auto_scaling": not options}
+    with make_worker(conf=conf, options=["-c", "6", *options]) as worker:
+        assert re.search(r"concurrency: 6 ", worker.log)  # Celery's banner
+        worker.wait_for_children(6)
+        stats = worker.stats()
+        assert (stats["prefetch_count"], stats["pool"]["max-concurrency"]) == (24, 6)
+        worker.wait_for_log("dry run: the pool would have 2 children instead of 6")
+        for number in range(20):
+            worker.send("trace_and_wait", trace.path, str(number), trace.gate)
+        worker.wait_for_log("dry run: the pool would have 28 children instead of 6")
+        panel = worker.stats()["autoscaler"]
+        assert (panel["max"], panel["min"], panel["current"], panel["dry-run"]) == (40, 2, 6, True)
+        assert len(worker.children()) == 6
+
+        assert worker.control("pool_grow", 2) == {"ok": "pool will grow"}
+        worker.wait_for_children(8)
+        assert worker.stats()["prefetch_count"] == 32
+        assert worker.control("pool_shrink", 1) == {"ok": "pool will shrink"}
+        assert "Autoscale not enabled" in worker.control("autoscale", 5, 3)["error"]
+        trace.open_gate()
+        worker.wait_for_children(7)
 
 
 def test_bounds_that_make_no_sense_are_refused_at_the_start(tmp_path: Path) -> None:

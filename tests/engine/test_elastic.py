@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
+from celery_workerpool.engine.options import HealthOptions
 from celery_workerpool.events import ScaledDown, ScaledUp
-from celery_workerpool.policy.scaling import Room, ScalingRules
+from celery_workerpool.policy.scaling import BLINK, Room, ScalingRules
 from tests.support.world import RecordedJob, World
 
 RULES = ScalingRules(min_workers=2, max_workers=6)
@@ -117,6 +120,49 @@ def test_a_full_machine_holds_the_pool_back_and_is_said_once(
         assert world.engine.target == 2
         assert caplog.text.count("would grow but cannot") == 1
         assert "memory for 0 more" in caplog.text
+
+
+def test_before_a_decision_it_is_known_what_the_children_use() -> None:
+    """Seen whenever the engine is awake anyway, and as the first task has to wait."""
+    beats = HealthOptions(heartbeat=1.0)
+    with World(children=2, scaling=RULES, health=beats) as world:
+        world.pass_time(10.0)
+        pids = [child.pid for child in world.children]
+        assert [at for at, _ in world.room.noted] == [float(second) for second in range(1, 11)]
+        world.pass_time(0.3)
+        work(world, 8)
+        assert world.room.noted[-1] == (world.clock.now, pids)
+        count = len(world.room.noted)
+        work(world, 100)
+        assert len(world.room.noted) == count, "not for every task"
+        world.pass_time(BLINK)
+        assert world.engine.target == 6
+
+
+def test_growth_waits_for_what_is_not_known_yet(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"), World(children=2, scaling=RULES) as world:
+        world.room.room = Room(0, "not known yet", known=False)
+        work(world, 8)
+        world.pass_time(0.1)
+        assert (world.engine.target, "grow" in caplog.text) == (2, False)
+        world.room.room = Room(inf, "")
+        world.pass_time(BLINK)
+        assert world.engine.target == 6
+
+
+def test_a_dry_run_looks_at_the_size_that_others_set(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"), World(children=2, scaling=RULES, dry_run=True) as world:
+        world.pass_time(100.0)
+        assert world.driver.wake is None
+        world.engine.resize(6, "asked for")
+        world.get_ready()
+        world.pass_time(100.0)
+        assert world.engine.target == 6
+        assert caplog.text.count("dry run: the pool would have 2 children instead of 6") == 1
+        work(world, 10)
+        world.pass_time(1.0)
+        last, _ = world.engine.elastic.last or (None, 0.0)
+        assert last is None or "has just shrunk" not in last.reason, "for it has not"
 
 
 def test_new_bounds_act_at_once() -> None:

@@ -149,6 +149,7 @@ def test_while_nobody_listens_no_child_is_blamed(caplog: pytest.LogCaptureFixtur
     with watched() as world:
         job = world.submit()
         child = world.running(job)
+        world.pass_time(1.0)
         world.clock.now += 100.0  # The main process was stopped, say.
         world.engine.on_time()
         assert child.alive
@@ -157,6 +158,19 @@ def test_while_nobody_listens_no_child_is_blamed(caplog: pytest.LogCaptureFixtur
         assert "late by 99.0 s" in caplog.text
         world.pass_time(40.0)
         assert not child.alive, "from then on its silence counts"
+
+
+def test_until_the_loop_begins_to_turn_the_main_process_is_not_late(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Celery looks for other workers for a second before its loop begins."""
+    with watched() as world:
+        world.clock.now += 100.0
+        world.engine.on_time()
+        assert world.child(0).alive, "nor is a child blamed"
+        assert not [event for event in world.events if isinstance(event, LoopLag)]
+        assert world.engine.health.lag.worst(world.clock.now) == 0.0
+        assert "late by" not in caplog.text
 
 
 def test_what_a_child_uses_of_a_cpu_is_known() -> None:

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 
 from celery_workerpool.policy.scaling import (
+    BLINK,
     HELD,
     MOST_PATIENT,
+    SOON,
     STEP,
     Decision,
     Load,
@@ -148,6 +150,20 @@ def test_growth_that_the_machine_held_back_is_tried_again() -> None:
     story.room = no_limit()
     story.goes_on(HELD, busy=8, waiting=6)
     assert story.size == 8
+
+
+def test_growth_is_put_off_while_the_machine_is_not_known_and_then_is_as_ever() -> None:
+    story = Story()
+    story.room = Room(0, "not known yet", known=False)
+    story.goes_on(2 * HELD, busy=8, waiting=6)
+    assert story.sizes == []
+    load = Load(2, 2, 6, story.busy_seconds)
+    assert story.scaler.next_look(load, story.now) == story.now + BLINK
+    story.room = no_limit()
+    story.goes_on(0.25, busy=8, waiting=6)
+    assert story.sizes == [8]
+    waits = Load(4, 4, 6, story.busy_seconds)
+    assert story.scaler.next_look(waits, story.now) == story.now + SOON
 
 
 # ── down ─────────────────────────────────────────────────────────────────────────────────────

@@ -239,9 +239,10 @@ class FakeRoom:
 
     def __init__(self) -> None:
         self.room = Room(inf, "")
+        self.noted: list[tuple[float, list[int]]] = []  # when, and whose use of CPUs
 
     def note(self, pids: Iterable[int], now: float) -> None:
-        """Nothing to remember."""
+        self.noted.append((now, list(pids)))
 
     def left(self, pids: Iterable[int], now: float) -> Room:
         return self.room

@@ -90,6 +90,16 @@ def trace_and_wait(trace: str, line: str, path: str) -> str:
     return line
 
 
+@shared_task
+def trace_and_compute(trace: str, line: str, path: str) -> str:
+    """The same, and keep a CPU busy meanwhile."""
+    with Path(trace).open("a") as file:
+        file.write(line + "\n")
+    while not Path(path).exists():
+        sum(range(1000))
+    return line
+
+
 @shared_task(acks_late=True)
 def trace_and_wait_late(trace: str, line: str, path: str) -> str:
     """The same, acknowledged when it is done."""

@@ -2,7 +2,7 @@
 
     busy worker                                 idle worker, same queues
       | -- who is idle, for these queues? -----> |   to all workers on this pool
-      | <---------------- three children free -- |
+      | <-------------- free for three tasks --- |
       | takes nothing more from the queues
       | -- three messages --> broker ----------> |
 
@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY, LOOK_SOON = 0.5, 0.1
 #: Seconds that free children are kept for who was told of them.
 PROMISE = 0.5
+#: Tasks that a child may be given ahead where the prefetch has no limit.
+AHEAD = 4
 #: Seconds until what was said is dropped where nobody listens.
 MESSAGE_TTL = 10.0
 #: Seconds until Redis forgets the queue of a worker that was killed.
@@ -132,7 +134,7 @@ class Sharer:
     def __init__(self, consumer: Any, policy: Sharing) -> None:
         self._consumer = consumer
         self._policy = policy
-        self._promises = Promises(PROMISE)
+        self._promises = Promises(PROMISE, int(consumer.prefetch_multiplier) or AHEAD)
         self._line: Line | None = None
         self._paused = False
         self._to_give = 0
@@ -167,7 +169,7 @@ class Sharer:
             self.asked += 1
 
     def _answered(self, free: int) -> None:
-        """Another worker has free children for what waits here."""
+        """Another worker is free for so many of the tasks that wait here."""
         engine = self._engine
         if engine is None or self._line is None or not _load(engine).saturated:
             return
@@ -195,6 +197,7 @@ class Sharer:
             self._paused = False
             self._consumer.task_consumer.consume()
         else:
+            self.look()  # The idle worker may be free again long before the next regular look.
             self._consumer.hub.call_later(LOOK_SOON, self._go_on)
 
     def _give(self, engine: Engine, count: int) -> None:
@@ -228,7 +231,7 @@ class Sharer:
         if engine is None or self._line is None or self._paused:
             return
         if queues <= set(self._queues()):
-            free = self._promises.offer(_load(engine), time.monotonic())
+            free = self._promises.offer(_load(engine), _ended(engine), time.monotonic())
             if free:
                 self._line.say({"to": who, "free": free})
 
@@ -247,6 +250,11 @@ class Sharer:
 
 def _load(engine: Engine) -> Load:
     return Load(engine.running, engine.target, engine.waiting)
+
+
+def _ended(engine: Engine) -> int:
+    """Tasks that the present children have ended; less where one has been replaced."""
+    return sum(worker.tasks_done for worker in engine.workers())
 
 
 def _movable(job: TaskHandle) -> bool:

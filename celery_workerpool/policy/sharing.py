@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 #: Seconds between two questions, at most. The wait doubles while nobody answers.
 LONGEST = 15.0
+#: Seconds until what a worker took last says nothing any more about its pace.
+RECENT = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +76,39 @@ class Sharing:
 
 
 class Promises:
-    """How many free children a worker may still offer.
+    """How many tasks a worker that has free children may offer to take.
 
     What was promised a moment ago is not there for another one, though it has not come yet.
+
+    At first that is one for each free child: it starts at once. A worker that has ended tasks
+    since it was asked last, and is free again, has shown its pace, and takes twice as many; never
+    more for a child than it would fetch ahead for it anyway.
+
+    Arguments:
+        lasting: seconds that a promise is kept.
+        ahead: tasks that a worker fetches for each child.
     """
 
-    def __init__(self, lasting: float) -> None:
+    def __init__(self, lasting: float, ahead: int) -> None:
         self._lasting = lasting
+        self._ahead = ahead
         self._promised: list[tuple[float, int]] = []
+        self._last: tuple[float, int] | None = None  # an offer: when, and tasks ended until then
 
-    def offer(self, load: Load, now: float) -> int:
-        """Free children to promise now."""
+    def offer(self, load: Load, ended: int, now: float) -> int:
+        """Tasks to take from who asks now.
+
+        Arguments:
+            ended: tasks that have ended in this worker so far.
+        """
         self._promised = [(until, n) for until, n in self._promised if until > now]
         promised = sum(n for _, n in self._promised)
         free = max(0, load.target - load.running - load.waiting - promised)
-        if free:
-            self._promised.append((now + self._lasting, free))
-        return free
+        if not free:
+            return 0
+        self._promised.append((now + self._lasting, free))
+        before, self._last = self._last, (now, ended)
+        taken = 0
+        if before is not None and now - before[0] <= RECENT:
+            taken = ended - before[1]
+        return max(free, min(2 * taken, free * self._ahead))

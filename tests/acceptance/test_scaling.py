@@ -146,7 +146,10 @@ def loads(worker: CeleryWorker) -> list[float]:
 
 
 def test_children_that_keep_the_cpus_busy_hold_growth(make_worker: Workers, tmp_path: Path) -> None:
-    """From the first time on that the pool would grow. A fifth of a CPU is the limit: others may be busy, too."""
+    """From the first time on that the pool would grow.
+
+    A fifth of a CPU is the limit: others on the machine may be busy, too.
+    """
     trace = Trace(tmp_path)
     limit = {"workerpool_scaling_cpu_limit": 0.2 / Machine().cpus()}
     with make_worker(conf={**QUICK, **TWO_TO_EIGHT, **limit}) as worker:

@@ -57,6 +57,30 @@ def test_an_idle_worker_gets_what_waits_in_a_busy_one(make_worker: Workers, tmp_
             assert not later.ready()
 
 
+def test_short_tasks_move_as_fast_as_the_idle_worker_takes_them(
+    make_worker: Workers, tmp_path: Path
+) -> None:
+    """Not one for each free child each time that the busy one asks."""
+    trace = Trace(tmp_path)
+    many = {"worker_prefetch_multiplier": 64}
+    with make_worker(conf=many, concurrency=1) as busy:
+        held = busy.send("trace_and_wait_late", trace.path, "held", trace.gate)
+        trace.wait_for("held")
+        waiting = [busy.send("append", trace.path, str(number)) for number in range(60)]
+        wait_until(lambda: len(busy.inspect("reserved")) == 60, "they wait in it")
+        conf = {name: busy.conf[name] for name in SHARED} | many
+        with make_worker(conf=conf, concurrency=1):
+            questions = busy.stats()["sharing"]["asked"]
+            for result in waiting:
+                result.get(timeout=60)
+            sharing = busy.stats()["sharing"]
+            assert sharing["given-back"] == 60
+            assert sharing["asked"] - questions < 30
+            assert sorted(trace.lines()[1:], key=int) == [str(number) for number in range(60)]
+            trace.open_gate()
+            held.get(timeout=30)
+
+
 def asked(worker: CeleryWorker, times: int) -> None:
     """Wait until it has asked so many times more who is idle."""
     goal = worker.stats()["sharing"]["asked"] + times

@@ -57,6 +57,7 @@ class Busy:
         self.sharer = Sharer(
             SimpleNamespace(
                 pool=SimpleNamespace(engine=self.engine),
+                prefetch_multiplier=4,
                 task_consumer=task_consumer,
                 hub=SimpleNamespace(call_later=lambda _, call: self.timers.append(call)),
             ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celery_workerpool.policy.sharing import LONGEST, Load, Promises, Sharing
+from celery_workerpool.policy.sharing import LONGEST, RECENT, Load, Promises, Sharing
 
 BUSY = Load(running=2, target=2, waiting=3)
 IDLE = Load(running=1, target=2, waiting=0)
@@ -61,15 +61,46 @@ def test_it_asks_only_with_reason_and_not_too_often(
         idle_since = idle_since or not load.saturated
 
 
-@given(st.lists(st.tuples(LOADS, st.floats(0, 1))))
-def test_no_child_is_promised_twice_at_a_time(history: list[tuple[Load, float]]) -> None:
-    promises, now = Promises(lasting=1.0), 0.0
+@given(st.lists(st.tuples(LOADS, st.integers(-5, 20), st.floats(0, 1))), st.integers(1, 8))
+def test_no_child_is_promised_twice_at_a_time_nor_more_than_it_would_fetch(
+    history: list[tuple[Load, int, float]], ahead: int
+) -> None:
+    promises, now, ended = Promises(lasting=1.0, ahead=ahead), 0.0, 0
     open_: list[tuple[float, int]] = []
-    for load, passed in history:
+    for load, more, passed in history:
         now += passed
+        ended += more  # Less, where a child was replaced.
         open_ = [(until, n) for until, n in open_ if until > now]
-        free = promises.offer(load, now)
-        assert free >= 0
-        if free:
-            assert free + sum(n for _, n in open_) <= load.target - load.running - load.waiting
+        free = load.target - load.running - load.waiting - sum(n for _, n in open_)
+        offered = promises.offer(load, ended, now)
+        assert (offered > 0) == (free > 0)
+        if free > 0:
+            assert free <= offered <= free * ahead
             open_.append((now + 1.0, free))
+
+
+def rounds(promises: Promises, ends: float, rounds: int) -> list[int]:
+    """What an idle worker of two children offers, that ends so many in each round at most."""
+    offers, ended, now = [], 0, 0.0
+    for _ in range(rounds):
+        offers.append(promises.offer(Load(0, 2, 0), ended, now))
+        ended += int(min(offers[-1], ends))
+        now += 0.6
+    return offers
+
+
+def test_what_is_offered_follows_the_pace_at_which_it_is_taken() -> None:
+    assert rounds(Promises(0.5, 16), 100, 7) == [2, 4, 8, 16, 32, 32, 32]
+    assert rounds(Promises(0.5, 16), 3, 5) == [2, 4, 6, 6, 6]
+    assert rounds(Promises(0.5, 16), 0, 3) == [2, 2, 2]
+
+
+def test_who_fetches_one_task_for_each_child_gets_one_for_each() -> None:
+    assert rounds(Promises(0.5, 1), 100, 4) == [2, 2, 2, 2]
+
+
+def test_a_pace_of_long_ago_says_nothing() -> None:
+    promises = Promises(0.5, 16)
+    assert promises.offer(Load(0, 2, 0), 0, 0.0) == 2
+    assert promises.offer(Load(0, 2, 0), 50, 2 * RECENT) == 2
+    assert promises.offer(Load(0, 2, 0), 58, 2 * RECENT + 1.0) == 16

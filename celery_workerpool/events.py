@@ -75,6 +75,7 @@ class WorkerExited(PoolEvent):
     status: str  # "exitcode 0", "signal 9 (SIGKILL)"
     reason: str  # why the pool let it go: "7 tasks done, 7 allowed"; "" if it did not
     tasks_done: int
+    end: str  # the value of a ChildEnd: "recycled_tasks", "crashed", …
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,56 @@ class LossCause(enum.Enum):
     UNWANTED = "unwanted"  # the pool was to be smaller before the child was ready
 
 
+class ChildEnd(enum.Enum):
+    """How a child ended, as it is counted: each child once."""
+
+    RECYCLED_TASKS = "recycled_tasks"  # it had run as many tasks as it may
+    RECYCLED_IDLE = "recycled_idle"  # it had run many tasks, and nothing waited for it
+    RECYCLED_AGE = "recycled_age"
+    RECYCLED_MEMORY = "recycled_memory"  # over its memory limit, after its task
+    RECYCLED_RESTART = "recycled_restart"  # all were replaced
+    SURPLUS = "surplus"  # the pool was to be smaller
+    EXITED = "exited"  # its task ended it, or a SIGTERM did while its task ran
+    CRASHED = "crashed"  # it died of its own, or of a signal from outside
+    FAILED_START = "failed_start"  # it died, or took too long, before it was ready
+    KILLED_MEMORY = "killed_memory"  # by the pool, as are those below
+    KILLED_UNHEALTHY = "killed_unhealthy"
+    KILLED_TIME_LIMIT = "killed_time_limit"
+    KILLED_REVOKED = "killed_revoked"  # its task was revoked while it ran
+    KILLED_OVERDUE = "killed_overdue"  # it was to leave, and did not in its time
+    SHUTDOWN = "shutdown"  # the worker stopped
+
+    @classmethod
+    def by(cls, cause: LossCause) -> ChildEnd:
+        """That of a child that the pool has given up for this cause."""
+        return _ENDS[cause]
+
+
+_ENDS = {
+    LossCause.EXITED: ChildEnd.CRASHED,
+    LossCause.CHANNEL: ChildEnd.CRASHED,
+    LossCause.TERMINATED: ChildEnd.KILLED_REVOKED,
+    LossCause.TIME_LIMIT: ChildEnd.KILLED_TIME_LIMIT,
+    LossCause.MEMORY: ChildEnd.KILLED_MEMORY,
+    LossCause.UNHEALTHY: ChildEnd.KILLED_UNHEALTHY,
+    LossCause.OVERDUE: ChildEnd.KILLED_OVERDUE,
+    LossCause.SHUTDOWN: ChildEnd.SHUTDOWN,
+    LossCause.DEADLINE: ChildEnd.SHUTDOWN,
+    LossCause.UNWANTED: ChildEnd.SURPLUS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a child is to go."""
+
+    end: ChildEnd  # as it is counted
+    text: str  # as people read it: "7 tasks done, 7 allowed"
+
+    def __str__(self) -> str:
+        return self.text
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What is known of a child at the moment when something is wrong with it."""

@@ -20,7 +20,7 @@ from ..policy.sizing import Census, decide, place
 from ..process.channel import ChannelClosed
 from ..process.forkserver import ForkServer
 from ..process.messages import Stop, encode
-from ..types import Health, LossCause, WorkerState
+from ..types import ChildEnd, Health, LossCause, Reason, WorkerState
 from .drivers import Driver
 from .losses import announce_end
 from .nursery import Nursery
@@ -150,7 +150,8 @@ class Crew:
         """Let a child go whose replacement has been ready for a while; a busy one stays."""
         if worker.state is WorkerState.IDLE:
             worker.spare_until = inf
-            self.retire(worker, f"{worker.tasks_done} tasks done, its replacement is ready", now)
+            text = f"{worker.tasks_done} tasks done, its replacement is ready"
+            self.retire(worker, Reason(ChildEnd.RECYCLED_TASKS, text), now)
         else:
             self.renewal.keep_for_a_while(worker, now)
             self.note_deadline(worker.spare_until)
@@ -196,14 +197,14 @@ class Crew:
         self.note_deadline(self._nursery.retry_at)
         for _ in range(sizing.retire):
             worker = next((w for w in self._idle if w.due), self._idle[0])
-            self.retire(worker, worker.due or sizing.reason, now)
+            self.retire(worker, worker.due or Reason(ChildEnd.SURPLUS, sizing.reason), now)
         self._replace_due(replacements, now)
 
     def _replace_due(self, replacements: int, now: float) -> None:
         """Let children that are due go, as far as others are ready in their place."""
         free, more = self.renewal.free_to_go(self.target)
-        for worker in free:
-            self.retire(worker, worker.due, now)
+        for worker, reason in free:
+            self.retire(worker, reason, now)
         self._unsettled = more or self.census().live > self.target + replacements
 
     # ── one child's life ─────────────────────────────────────────────────────────────────
@@ -257,7 +258,7 @@ class Crew:
             pass  # The exit notification accounts for its task.
         self._driver.remove_writer(worker.channel.fileno())
 
-    def retire(self, worker: Worker, reason: str, now: float) -> None:
+    def retire(self, worker: Worker, reason: Reason, now: float) -> None:
         """Let a child go; a busy one after its task."""
         worker.leaving = worker.leaving or reason
         if worker.state is WorkerState.IDLE:
@@ -361,7 +362,7 @@ class Crew:
         self._leaving_by = now + RETIRE_TIMEOUT + CLOSED_TIMEOUT
         self._nursery.rest()
         for worker in list(self.live()):
-            self.retire(worker, "pool stops", now)
+            self.retire(worker, Reason(ChildEnd.SHUTDOWN, "pool stops"), now)
 
     def close(self) -> None:
         """End what is left. Blocks until every process is gone."""

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterable
 
 from ..process.interrupts import TERMINATING
-from ..types import LossCause, WorkerState
+from ..types import ChildEnd, LossCause, Reason, WorkerState
 from .crew import Crew
 from .jobs import Job, tell
 from .worker import Worker, fetch_stacks
@@ -28,7 +28,7 @@ def end_by_signal(job: Job, worker: Worker, signum: int) -> bool:
         worker.signal(signum)
     ends = signum in TERMINATING or signum == signal.SIGKILL
     if ends:
-        worker.leaving = worker.leaving or "terminated"
+        worker.leaving = worker.leaving or Reason(ChildEnd.KILLED_REVOKED, "terminated")
     return ends
 
 

@@ -41,7 +41,7 @@ from .memory import MemoryWatch
 from .options import EngineOptions
 from .questions import Questions
 from .roles import Source, Watch
-from .worker import EXITED, Worker
+from .worker import ENDED_BY_TASK, EXITED, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -332,7 +332,7 @@ class Engine:
             return
         worker.drop(job)
         if reply.leaving:
-            worker.leaving = worker.leaving or "the task ended its child"
+            worker.leaving = worker.leaving or ENDED_BY_TASK
         if reply.rss is not None:
             self._memory.note(worker, reply.rss, now)
         self._crew.task_over(worker, now)

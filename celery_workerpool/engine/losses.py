@@ -9,7 +9,7 @@ from collections.abc import Callable
 from ..events import PoolEvent, WorkerError, WorkerExited, WorkerTerminated
 from ..process.channel import EX_CHANNEL
 from ..process.oom import OomWatch
-from ..types import Evidence, Loss, LossCause, WorkerState
+from ..types import ChildEnd, Evidence, Loss, LossCause
 from .jobs import Job
 from .silence import tell_silence
 from .worker import Worker
@@ -117,12 +117,12 @@ def announce_end(
     if worker.ended_by is not None and worker.ended_by is not LossCause.EXITED:
         cause = worker.ended_by.value
         observe(WorkerTerminated(number, pid, cause, task, found.to_plain() if task else {}))
-    elif worker.state is WorkerState.STARTING:
+    elif worker.end is ChildEnd.FAILED_START:
         observe(WorkerError(number, pid, f"died before it was ready ({status})"))
-    elif not worker.sent_away:
+    elif worker.end is ChildEnd.CRASHED:
         observe(WorkerError(number, pid, f"died ({status})", task, found.to_plain()))
-    reason = worker.leaving if worker.sent_away else ""
-    observe(WorkerExited(number, pid, status, reason, worker.tasks_done))
+    reason = str(worker.leaving) if worker.sent_away else ""
+    observe(WorkerExited(number, pid, status, reason, worker.tasks_done, worker.end.value))
 
 
 def describe_exit(exitcode: int | None) -> str:

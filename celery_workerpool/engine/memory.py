@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from math import inf
 
 from ..policy.memory import Verdict, decide, next_look
-from ..types import LossCause, MemoryLimits, WorkerState, mebibytes
+from ..types import ChildEnd, LossCause, MemoryLimits, Reason, WorkerState, mebibytes
 from .worker import Worker, fetch_stacks
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,8 @@ class MemoryWatch:
             fetch_stacks([worker])
             worker.kill(LossCause.MEMORY)
         elif verdict is not Verdict.KEEP and worker.live and not worker.over_limit_at_start:
-            _replace(worker, reason, at_once=verdict is not Verdict.REPLACE)
+            why = Reason(ChildEnd.RECYCLED_MEMORY, reason)
+            _replace(worker, why, at_once=verdict is not Verdict.REPLACE)
 
     def note_start(self, worker: Worker, pid: int, rss: int, now: float) -> None:
         """Take note of what a child holds before its first task.
@@ -98,7 +99,7 @@ class MemoryWatch:
             )
 
 
-def _replace(worker: Worker, reason: str, *, at_once: bool) -> None:
+def _replace(worker: Worker, reason: Reason, *, at_once: bool) -> None:
     """Have a child go after its task, or after one of the next, when another is ready."""
     if at_once:
         worker.leaving = reason

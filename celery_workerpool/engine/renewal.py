@@ -12,7 +12,7 @@ from math import inf
 
 from ..policy.recycling import Ageing, Recycling, Step
 from ..policy.turnover import Turnover
-from ..types import WorkerState
+from ..types import ChildEnd, Reason, WorkerState
 from .options import CrewOptions
 from .worker import Worker
 
@@ -65,17 +65,17 @@ class Renewal:
         self.keep_for_a_while(worker, now)
         return True
 
-    def task_over(self, worker: Worker, now: float) -> str:
-        """Why the child takes no more tasks; "" if it does."""
+    def task_over(self, worker: Worker, now: float) -> Reason | None:
+        """Why the child takes no more tasks; None if it does."""
         if self._ageing.wants_a_break(worker.tasks_done):
             self.next_look = min(self.next_look, now + BREAK)
         step, reason = self._recycling.decide(worker.tasks_done, False, now - worker.ready_at)
         if step is not Step.RETIRE:
-            return ""
+            return None
         self._turnover.used_up(worker.busy_seconds, now)
         if self._turnover.ahead(1, now):
             self.next_look = min(self.next_look, self._turnover.over_at)
-        return reason
+        return Reason(ChildEnd.RECYCLED_TASKS, reason)
 
     def keep_for_a_while(self, worker: Worker, now: float) -> None:
         """Give a child whose replacement is started time for the tasks it has left."""
@@ -85,7 +85,7 @@ class Renewal:
         """Every child is due, for this reason; how many will be replaced at once."""
         self._at_once = max(1, target // RESTART_PARTS)
         for worker in self._live():
-            worker.due = worker.due or reason
+            worker.due = worker.due or Reason(ChildEnd.RECYCLED_RESTART, reason)
         return self._at_once
 
     def look(self, now: float) -> None:
@@ -121,15 +121,15 @@ class Renewal:
         places = max(self._at_once - going, min(self._at_once, live - target - preparing))
         return preparing + min(due, max(0, places))
 
-    def free_to_go(self, target: int) -> tuple[list[Worker], bool]:
-        """Idle children that are due and have others ready in their place; whether more are due.
+    def free_to_go(self, target: int) -> tuple[list[tuple[Worker, Reason]], bool]:
+        """Idle children that are due, and why, and have others ready; whether any are due.
 
         A busy one is left alone until it comes idle: which of them that is first nobody knows,
         and marking it now would have its replacement started, and so one after the other all.
         """
         ready = [w for w in self._live() if w.state is not WorkerState.STARTING]
-        due = [w for w in ready if w.due]
-        idle = [w for w in due if w.state is WorkerState.IDLE]
+        due = [(w, w.due) for w in ready if w.due]
+        idle = [(w, reason) for w, reason in due if w.state is WorkerState.IDLE]
         return idle[: max(0, len(ready) - target)], bool(due)
 
     def _live(self) -> Iterator[Worker]:

@@ -13,11 +13,13 @@ from ..process.channel import Channel
 from ..process.forkserver import ForkServer
 from ..process.interrupts import SOFT_LIMIT, STOP_NOTICE
 from ..process.stacks import PATIENCE, STACK_SIGNAL, StackPipe
-from ..types import Evidence, Health, Limits, LossCause, WorkerState
+from ..types import ChildEnd, Evidence, Health, Limits, LossCause, Reason, WorkerState
 from .jobs import Job, JobState, tell
 
 #: Reasons to leave that are not the pool's.
-EXITED, CHANNEL_CLOSED = "exited", "channel closed"
+EXITED = Reason(ChildEnd.CRASHED, "exited")
+CHANNEL_CLOSED = Reason(ChildEnd.CRASHED, "channel closed")
+ENDED_BY_TASK = Reason(ChildEnd.EXITED, "the task ended its child")
 
 #: Samples of a child's memory that are kept.
 SAMPLES = 8
@@ -83,9 +85,9 @@ class Worker:
     #: When it is to go though it has tasks left: nobody wants them, and its replacement waits.
     spare_until: float = inf
     #: Why it is to be replaced: it goes on until a replacement is ready.
-    due: str = ""
+    due: Reason | None = None
     #: Why it takes no more tasks; it ends after the one it runs.
-    leaving: str = ""
+    leaving: Reason | None = None
     #: Why the pool ended it, and with which signal.
     ended_by: LossCause | None = None
     ended_task: str = ""  # the one it ran then
@@ -110,7 +112,19 @@ class Worker:
     @property
     def sent_away(self) -> bool:
         """The pool has told it to go."""
-        return self.leaving not in ("", EXITED, CHANNEL_CLOSED)
+        return self.leaving is not None and self.leaving.end is not ChildEnd.CRASHED
+
+    @property
+    def end(self) -> ChildEnd:
+        """How its end counts, now that it is gone."""
+        wanted = self.ended_by in (LossCause.UNWANTED, LossCause.SHUTDOWN)
+        if self.ready_at == inf and not wanted:
+            return ChildEnd.FAILED_START
+        if self.ended_by is not None and self.ended_by is not LossCause.EXITED:
+            return ChildEnd.by(self.ended_by)
+        if self.leaving is None or self.ended_task:  # It may have been about to leave.
+            return ChildEnd.CRASHED
+        return self.leaving.end
 
     def busy_for(self, now: float) -> float:
         """Seconds that it has run its task; 0 without one."""
@@ -160,7 +174,7 @@ class Worker:
         if self.job is not None:
             self.ended_task = str(self.job)
         self.ended_by = self.ended_by or cause
-        self.leaving = self.leaving or cause.value
+        self.leaving = self.leaving or Reason(ChildEnd.by(cause), cause.value)
         self.state = WorkerState.TERMINATING
         self.gone_by = inf
         self.signal(signal.SIGKILL)

@@ -110,6 +110,7 @@ class WorkerExited(ManagerEvent):
     status: str  # "exitcode 0", "signal 9 (SIGKILL)"
     reason: str
     tasks_done: int
+    end: str = ""  # how it ended, as it is counted: a key of ``Metrics.children_ended``
 
     @property
     def exit_code(self) -> int | None:
@@ -259,7 +260,7 @@ def of_pool(event: Mapping[str, Any]) -> list[ManagerEvent]:
             known = (event.get("task", ""), event.get("evidence", {}))
             return [WorkerTerminated(when, worker, event["cause"], *known)]
         case "worker-exited":
-            ended = (event["status"], event["reason"], event["tasks_done"])
+            ended = (event["status"], event["reason"], event["tasks_done"], event["end"])
             return [WorkerExited(when, worker, *ended)]
         case "worker-error":
             error = event["error"]

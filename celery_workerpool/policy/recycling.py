@@ -12,6 +12,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from ..types import ChildEnd, Reason
+
 
 class Step(enum.Enum):
     """What to do with a child."""
@@ -65,17 +67,18 @@ class Ageing:
     max_tasks: int | None = None
     max_age: float | None = None
 
-    def decide(self, tasks_done: int, idle: bool, age: float) -> str:
-        """Why a child is due; "" if it is not.
+    def decide(self, tasks_done: int, idle: bool, age: float) -> Reason | None:
+        """Why a child is due; None if it is not.
 
         Arguments:
             idle: whether it has nothing to do now.
         """
         if self.max_age is not None and age >= self.max_age:
-            return f"{age:.0f} s old, {self.max_age:g} s allowed"
+            text = f"{age:.0f} s old, {self.max_age:g} s allowed"
+            return Reason(ChildEnd.RECYCLED_AGE, text)
         if idle and self.wants_a_break(tasks_done):
-            return f"{tasks_done} tasks done, nothing waits"
-        return ""
+            return Reason(ChildEnd.RECYCLED_IDLE, f"{tasks_done} tasks done, nothing waits")
+        return None
 
     def wants_a_break(self, tasks_done: int) -> bool:
         """Whether a child is due as soon as it has nothing to do."""

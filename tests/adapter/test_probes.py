@@ -229,7 +229,7 @@ def test_the_pulse_of_a_worker() -> None:
     now[0] += 1000
     assert condition() is Condition.BROKER_DOWN
     pulse.connected(hub)
-    pulse.observe(WorkerExited(1, 7, "exitcode 0", "", 0))
+    pulse.observe(WorkerExited(1, 7, "exitcode 0", "", 0, "crashed"))
     assert condition() is Condition.NO_CHILDREN
     wanted = 0
     assert condition() is Condition.READY

@@ -318,7 +318,7 @@ def test_a_child_that_has_done_enough_is_replaced_once_nothing_waits_for_it() ->
             world.turn()
         world.pass_time(0.1)
         assert world.states() == ["IDLE", "STARTING"]
-        assert world.worker(old).due == "5 tasks done, nothing waits"
+        assert str(world.worker(old).due) == "5 tasks done, nothing waits"
         assert world.running(world.submit()) is old, "it goes on until the other is ready"
         world.get_ready()
         old.succeed()
@@ -347,7 +347,7 @@ def test_old_children_are_replaced_one_after_the_other() -> None:
         assert world.children == old
         world.pass_time(1.5)
         assert world.states() == ["BUSY", "IDLE", "IDLE", "STARTING"]
-        assert world.worker(busy).due == "100 s old, 100 s allowed"
+        assert str(world.worker(busy).due) == "100 s old, 100 s allowed"
         assert settle(world) == 4
         assert [child for child in old if child.alive] == [busy]
         busy.succeed()

@@ -25,7 +25,7 @@ CONTRACT = {
     "task_retried": ("task", "worker", "error"),
     "worker_created": ("worker",),
     "worker_terminated": ("worker", "cause", "task", "evidence"),
-    "worker_exited": ("worker", "status", "reason", "tasks_done"),
+    "worker_exited": ("worker", "status", "reason", "tasks_done", "end"),
     "worker_error": ("worker", "error", "task", "evidence"),
     "worker_heartbeat": ("worker",),
     "error": ("type", "error", "index"),
@@ -105,8 +105,8 @@ CHILD = events.Worker("w1@host/3", "w1@host", 77)
         (wire.WorkerCreated(3, 77), [events.WorkerCreated(5.0, CHILD)]),
         (wire.WorkerTerminated(3, 77, "memory"), [events.WorkerTerminated(5.0, CHILD, "memory")]),
         (
-            wire.WorkerExited(3, 77, "exitcode 0", "7 done", 7),
-            [events.WorkerExited(5.0, CHILD, "exitcode 0", "7 done", 7)],
+            wire.WorkerExited(3, 77, "exitcode 0", "7 done", 7, "recycled_tasks"),
+            [events.WorkerExited(5.0, CHILD, "exitcode 0", "7 done", 7, "recycled_tasks")],
         ),
         (wire.WorkerError(3, 77, "lost"), [events.WorkerError(5.0, CHILD, "lost")]),
         (

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from celery_workerpool.policy.recycling import Ageing, Recycling, Step
+from celery_workerpool.types import ChildEnd, Reason
 
 KEEP, PREPARE, RETIRE = Step.KEEP, Step.PREPARE, Step.RETIRE
 
@@ -73,23 +74,23 @@ def test_a_replacement_is_prepared_before_every_retirement(max_tasks: int, pace:
 @pytest.mark.parametrize(
     ("done", "idle", "age", "reason"),
     [
-        (9, True, 99.0, ""),
-        (10, True, 0.0, "10 tasks done, nothing waits"),
-        (10, False, 0.0, ""),
-        (500, False, 99.9, ""),
-        (0, True, 100.0, "100 s old, 100 s allowed"),
-        (0, False, 3600.4, "3600 s old, 100 s allowed"),
+        (9, True, 99.0, None),
+        (10, True, 0.0, Reason(ChildEnd.RECYCLED_IDLE, "10 tasks done, nothing waits")),
+        (10, False, 0.0, None),
+        (500, False, 99.9, None),
+        (0, True, 100.0, Reason(ChildEnd.RECYCLED_AGE, "100 s old, 100 s allowed")),
+        (0, False, 3600.4, Reason(ChildEnd.RECYCLED_AGE, "3600 s old, 100 s allowed")),
     ],
 )
 def test_a_child_is_due_when_it_has_a_break_or_is_old(
-    done: int, idle: bool, age: float, reason: str
+    done: int, idle: bool, age: float, reason: Reason | None
 ) -> None:
     assert Ageing(max_tasks=10, max_age=100.0).decide(done, idle, age) == reason
 
 
 @given(done=st.integers(0, 10**6), idle=st.booleans(), age=st.floats(0.0, 1e9))
 def test_without_thresholds_nothing_is_ever_due(done: int, idle: bool, age: float) -> None:
-    assert Ageing().decide(done, idle, age) == ""
+    assert Ageing().decide(done, idle, age) is None
 
 
 @given(done=st.integers(0, 1000), age=st.floats(0.0, 1e4), limit=st.floats(0.1, 1e4))

@@ -1,4 +1,4 @@
-"""How many tasks ended how, how long they waited and ran: counted where they pass, merged later.
+"""How many tasks and children ended how, and how long tasks took: counted at once, merged later.
 
 A worker keeps one :class:`Ledger`. Its :meth:`~Ledger.snapshot` is plain data, and snapshots of
 many workers merge into one without loss, percentiles too. Recording costs about a microsecond
@@ -116,6 +116,11 @@ class Ledger:
         #: The same seconds by priority.
         self.waited: dict[TaskPriority, Histogram] = {level: Histogram() for level in TaskPriority}
         self.ran: dict[TaskPriority, Histogram] = {level: Histogram() for level in TaskPriority}
+        #: Children that ended, by the value of their :class:`.types.ChildEnd`.
+        self.children: Counter[str] = Counter()
+        #: Tasks that went back to the broker before they had started, and tasks that went to
+        #: quarantine for having killed their children.
+        self.given_back = self.quarantined = 0
         #: Tasks that ended per second, over the last minute; of merged figures only, a live
         #: ledger tells it in its snapshot.
         self.throughput = 0.0
@@ -170,6 +175,9 @@ class Ledger:
                 }
                 for name, figures in self.tasks.items()
             },
+            "children": dict(self.children),
+            "given_back": self.given_back,
+            "quarantined": self.quarantined,
         }
 
     @classmethod
@@ -178,6 +186,9 @@ class Ledger:
         total = cls()
         for snapshot in snapshots:
             total.throughput += snapshot["throughput"]
+            total.children.update(snapshot["children"])
+            total.given_back += snapshot["given_back"]
+            total.quarantined += snapshot["quarantined"]
             for level in TaskPriority:
                 total.waited[level].merge(Histogram.from_plain(snapshot["waited"][level.name]))
                 total.ran[level].merge(Histogram.from_plain(snapshot["ran"][level.name]))

@@ -113,6 +113,17 @@ def test_snapshots_of_two_workers_merge_into_one(ended: list[tuple[str, Outcome,
         assert counts(merged.ran[level]) == counts(single.ran[level])
 
 
+def test_ends_of_children_and_tasks_that_did_not_start_are_added_up() -> None:
+    some, others = Ledger(), Ledger()
+    some.children.update(crashed=1, recycled_tasks=2)
+    others.children.update(crashed=3, killed_memory=1)
+    some.given_back, others.given_back = 4, 1
+    others.quarantined = 2
+    total = Ledger.merged(json.loads(json.dumps(one.snapshot(1.0))) for one in (some, others))
+    assert total.children == {"crashed": 4, "recycled_tasks": 2, "killed_memory": 1}
+    assert (total.given_back, total.quarantined) == (5, 2)
+
+
 def test_times_are_told_by_name_and_by_priority() -> None:
     """Each duration counts in both, so both have the same sum."""
     ledger = Ledger()

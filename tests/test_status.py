@@ -39,7 +39,7 @@ STARTING = {
 
 
 def lines(**reply: Any) -> list[str]:
-    return click.unstyle(block("w@host", {"loop_lag": 0.0, **reply})).splitlines()
+    return click.unstyle(block("w@host", {"loop_lag": 0.0, "ended": {}, **reply})).splitlines()
 
 
 def test_a_line_says_what_a_child_does_how_far_it_is_and_why_it_will_go() -> None:
@@ -62,6 +62,15 @@ def test_one_is_not_many() -> None:
 def test_tasks_that_wait_for_others_are_told_apart() -> None:
     head, *_ = lines(target=1, running=0, waiting=0, parked=1200, children=[])
     assert head == "w@host  0 of 1 child busy, 0 tasks wait, 1,200 for others"
+
+
+def test_how_children_have_ended_and_what_is_in_quarantine() -> None:
+    ended = {"crashed": 1, "recycled_tasks": 1200, "killed_time_limit": 1}
+    head, ends, *_ = lines(
+        target=1, running=0, waiting=0, parked=3, quarantined=2, ended=ended, children=[]
+    )
+    assert head == "w@host  0 of 1 child busy, 0 tasks wait, 3 for others, 2 in quarantine"
+    assert ends == ("  children ended: 1,200 recycled (tasks), 1 crashed, 1 killed (time limit)")
 
 
 def test_an_idle_child_that_will_go_says_why() -> None:

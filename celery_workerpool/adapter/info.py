@@ -14,6 +14,7 @@ import psutil
 from ..engine.engine import Engine
 from ..engine.worker import Worker
 from ..gate.gate import Gate
+from ..metrics import Ledger
 from ..settings import Settings
 from ..types import Health, Limits, mebibytes
 from .options import max_tasks
@@ -33,7 +34,7 @@ def describe_options(settings: Settings, options: Mapping[str, Any]) -> dict[str
     }
 
 
-def describe_pool(engine: Engine, default_limits: Limits) -> dict[str, object]:
+def describe_pool(engine: Engine, default_limits: Limits, ledger: Ledger) -> dict[str, object]:
     """Live figures; plain data.
 
     ``running`` are the tasks in children, ``waiting`` those that this worker holds and no child
@@ -49,6 +50,7 @@ def describe_pool(engine: Engine, default_limits: Limits) -> dict[str, object]:
         "waiting": engine.waiting,
         "unhealthy": sum(worker.health is Health.UNHEALTHY for worker in workers),
         "loop-lag": round(_lag(engine, now), 3),
+        **_counts(engine, ledger),
         "timeouts": (default_limits.soft or 0, default_limits.hard or 0),
         "processes": [worker.pid for worker in workers if worker.pid is not None],
         **_lines(workers, now),
@@ -66,8 +68,28 @@ def _lines(workers: Sequence[Worker], now: float) -> dict[str, object]:
     return lines
 
 
-def describe_status(engine: Engine) -> dict[str, object]:
+def _counts(engine: Engine, ledger: Ledger) -> dict[str, object]:
+    """What has happened since the start; of a pool that does not scale, no changes of its size."""
+    with engine:
+        elastic = engine.elastic
+        scaled = {"grown": elastic.grown, "shrunk": elastic.shrunk} if elastic.rules else {}
+        ended = describe_ends(ledger.children)
+    return {"children-ended": ended, "given-back": ledger.given_back, **scaled}
+
+
+def describe_ends(children: Mapping[str, int]) -> list[str]:
+    """``["3 recycled (tasks)", "1 crashed"]``, of children by their :class:`.types.ChildEnd`."""
+    found = []
+    for end, count in sorted(children.items(), key=lambda item: (-item[1], item[0])):
+        how, _, why = end.partition("_")
+        found.append(f"{count:,} {how}" + (f" ({why.replace('_', ' ')})" if why else ""))
+    return found
+
+
+def describe_status(engine: Engine, ledger: Ledger) -> dict[str, object]:
     """The same as data: what ``celery workerpool status`` shows."""
+    with engine:  # Its thread, where it has one, adds to the figures.
+        ended = dict(ledger.children)
     now = time.monotonic()
     workers = sorted(engine.workers(), key=lambda worker: (worker.index, worker.number))
     return {
@@ -76,6 +98,7 @@ def describe_status(engine: Engine) -> dict[str, object]:
         "waiting": engine.waiting,
         "scaling": describe_scaling(engine),
         "loop_lag": _lag(engine, now),
+        "ended": ended,
         "children": [_record(worker, now) for worker in workers],
     }
 

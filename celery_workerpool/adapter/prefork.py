@@ -25,7 +25,7 @@ from ..engine.drivers import HubDriver, PollDriver, ThreadDriver
 from ..engine.engine import Engine
 from ..engine.jobs import Job, tell
 from ..errors import SettingsError, WorkerPoolError
-from ..events import PoolEvent
+from ..events import PoolEvent, TaskQuarantined, WorkerExited
 from ..gate.gate import Gate
 from ..metrics import Ledger
 from ..policy import priority
@@ -51,7 +51,7 @@ from .probes import Probes
 from .pulse import INTERVAL, Pulse
 from .quarantine import Quarantine
 from .refusal import ConfigurationRefused
-from .returning import finish_poll, give_back
+from .returning import give_back_all
 from .runtime import CeleryRuntime
 from .scaling import ScalingStep
 from .sharing import SharingStep
@@ -94,14 +94,14 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         self._engine: Engine | None = None
         self._unstarted: list[Job] = []  # dropped when the worker began to stop
         self._hub: Any = None  # the worker's event loop, while there is a connection
-        self._ledger = Ledger()
+        self.ledger = Ledger()
         self._bounds: tuple[int, int] | None = None  # of its size, where that follows the load
         self._on_event: Callable[[PoolEvent], None] = lambda _event: None
         self._hard = HardShutdown()
         self.pulse = Pulse()
         self._deadline = Deadline(self.settings.shutdown_timeout, self.pulse)
         self._probes: Probes | None = None
-        self.quarantine = Quarantine(app, self.settings.max_crashes_per_task, self.events.send)
+        self.quarantine = Quarantine(app, self.settings.max_crashes_per_task, self._observe)
 
     # ── life ─────────────────────────────────────────────────────────────────────────────
 
@@ -128,7 +128,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         driver = ThreadDriver() if self.options.get("threads", True) else PollDriver()
         self._engine = Engine(launcher, options, driver)
         self._engine.resize(self.limit)
-        self._ledger.begin(time.monotonic())
+        self.ledger.begin(time.monotonic())
         # Celery's banner shows the last part of this module's name: "prefork".
         how = "spawn" if spawn else "fork"
         children = "1 child" if self.limit == 1 else f"{self.limit} children"
@@ -234,7 +234,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
             soft_timeout,
             timeout,
             self._default_limits,
-            self._ledger,
+            self.ledger,
             self._hard,
             self.quarantine,
             self.gate,
@@ -317,13 +317,13 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
 
     def status(self) -> dict[str, object]:
         """What each child does and what waits, as data (``celery workerpool status``)."""
-        found = {**describe_status(self._running), **describe_gate(self.gate)}
+        found = {**describe_status(self._running, self.ledger), **describe_gate(self.gate)}
         return {**found, "quarantined": len(self.quarantine)}
 
     def metrics(self) -> dict[str, object]:
         """The worker's figures as data, to be merged (``celery workerpool metrics``)."""
         with self._running:  # Its thread adds to them.
-            return self._ledger.snapshot(time.monotonic()) | describe_gate(self.gate)
+            return self.ledger.snapshot(time.monotonic()) | describe_gate(self.gate)
 
     def report(self) -> dict[str, object]:
         """Status, metrics and machine in one, for the facade."""
@@ -341,7 +341,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         info = describe_options(self.settings, self.options)
         info |= {"implementation": f"{module}:{kind.__name__}", "max-concurrency": self.limit}
         if self._engine is not None:
-            info.update(describe_pool(self._engine, self._default_limits))
+            info.update(describe_pool(self._engine, self._default_limits, self.ledger))
             info.update(describe_gate(self.gate))
             info["quarantined"] = len(self.quarantine)
         return info
@@ -367,11 +367,8 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
     def _give_back_unstarted(self, engine: Engine) -> None:
         """Others may take what is not started while this worker waits for what is."""
         jobs, self._unstarted = self._unstarted + engine.flush(), []
-        requests = [job.request for job in jobs if isinstance(job, TaskHandle) and job.request]
-        if requests and self._hub is not None:
-            finish_poll(requests[0].message.channel)
-            count = give_back(requests)
-            logger.info("tasks that were not started and go back to the broker: %s", count)
+        if self._hub is not None:
+            give_back_all(jobs, self.ledger)
 
     @property
     def _running(self) -> Engine:
@@ -380,6 +377,10 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         return self._engine
 
     def _observe(self, event: PoolEvent) -> None:
+        if isinstance(event, WorkerExited):
+            self.ledger.children[event.end] += 1
+        elif isinstance(event, TaskQuarantined):
+            self.ledger.quarantined += 1
         self.pulse.observe(event)
         self.events.send(event)
         self._on_event(event)

@@ -69,7 +69,6 @@ class Quarantine:
         self._count = CrashCount(limit)
         self._observe = observe
         self._kept: OrderedDict[str, Kept] = OrderedDict()
-        self.total = 0  # tasks that came here since the worker's start
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -145,7 +144,6 @@ class Quarantine:
         kept = Kept(request.message, request.name, crashes, error, time.time())
         self._kept[task_id] = kept
         self._kept.move_to_end(task_id)
-        self.total += 1
         while len(self._kept) > 1 and (
             len(self._kept) > KEPT or sum(k.size for k in self._kept.values()) > KEPT_BYTES
         ):

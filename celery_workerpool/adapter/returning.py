@@ -12,16 +12,29 @@ from celery.worker import state as worker_state
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 
+from ..engine.jobs import Job
+from ..metrics import Ledger
+from .handle import TaskHandle
+
 logger = logging.getLogger(__name__)
 
 
-def give_back(requests: Iterable[Any]) -> int:
-    """Return the messages of these requests, the one to start first before the others; how many.
+def give_back_all(jobs: Iterable[Job], ledger: Ledger) -> None:
+    """Return what a worker that stops has not started; it takes nothing more."""
+    jobs = list(jobs)
+    if requests := _requests(jobs):
+        finish_poll(requests[0].message.channel)
+        count = give_back(jobs, ledger)
+        logger.info("tasks that were not started and go back to the broker: %s", count)
+
+
+def give_back(jobs: Iterable[Job], ledger: Ledger) -> int:
+    """Return the messages of these jobs, the one to start first before the others; how many.
 
     The caller takes no more from the queues, or some may come right back. What the broker does
     not take now stays unacknowledged: it is delivered again when the connection closes.
     """
-    wanted = [request for request in requests if not request.acknowledged]
+    wanted = [request for request in _requests(jobs) if not request.acknowledged]
     for request in wanted:
         worker_state.task_ready(request)
     try:
@@ -40,6 +53,7 @@ def give_back(requests: Iterable[Any]) -> int:
     except Exception as exc:  # A broken connection. It tells the consumer by itself.
         logger.warning("cannot give waiting tasks back to the broker: %r", exc)
         return 0
+    ledger.given_back += len(wanted)
     return len(wanted)
 
 
@@ -52,6 +66,11 @@ def finish_poll(channel: Any) -> None:
     if getattr(channel, "_in_poll", None):
         with suppress(Empty):
             channel._brpop_read()
+
+
+def _requests(jobs: Iterable[Job]) -> list[Any]:
+    """Celery's requests; a bare function has none."""
+    return [job.request for job in jobs if isinstance(job, TaskHandle) and job.request]
 
 
 def _qos(request: Any) -> Any:

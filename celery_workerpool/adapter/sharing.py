@@ -202,7 +202,7 @@ class Sharer:
 
     def _give(self, engine: Engine, count: int) -> None:
         jobs = engine.backlog.take(self._movable(engine)[:count])
-        given = give_back([job.request for job in jobs if isinstance(job, TaskHandle)])
+        given = give_back(jobs, self._consumer.pool.ledger)
         self.given_back += given
         if given:
             logger.info("tasks that wait here and that idle workers can start: %s given", given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..adapter.info import describe_ends
 from ..metrics import Histogram, Ledger, Outcome
 from ..types import TaskPriority
 from .asking import Replies, question, title
@@ -23,19 +24,23 @@ def metrics(replies: Replies) -> str:
         f"{title(name)}  {replies[name]['error']}"
         if name not in useful
         else f"{title(name)}  {useful[name]['throughput']:.1f} tasks/s in the last minute"
-        + _waiting(useful[name])
+        + _since_its_start(useful[name])
         for name in sorted(replies)
     ]
     total = Ledger.merged(useful.values())
+    if total.children:
+        lines += ["", f"  children ended: {', '.join(describe_ends(total.children))}"]
     if total.tasks:
         lines += ["", *_by_priority(total), "", *_by_task(total), "", *_outcomes(total)]
     return "\n".join(lines)
 
 
-def _waiting(figures: Mapping[str, Any]) -> str:
-    """Tasks that wait for others; in the store, so the same for all workers of a broker."""
-    text = f", {figures['released']:,} released" if figures.get("released") else ""
-    if figures.get("parked"):
+def _since_its_start(figures: Mapping[str, Any]) -> str:
+    """What has become of tasks that are in no table, as far as there were any."""
+    keys = ("released", "given_back", "quarantined")
+    counts = [(key, figures[key]) for key in keys if figures.get(key)]
+    text = "".join(f", {count:,} {key.replace('_', ' ')}" for key, count in counts)
+    if figures.get("parked"):  # In the store, so the same for all workers of a broker.
         longest = age(figures["oldest-parked"])
         text += f", {figures['parked']:,} wait for others, one of them for {longest}"
     return text

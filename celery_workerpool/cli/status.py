@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..adapter.info import counted, describe_decision, describe_progress
+from ..adapter.info import counted, describe_decision, describe_ends, describe_progress
 from ..types import mebibytes
 from .asking import Replies, question, title
 from .text import age, span, table
@@ -31,9 +31,13 @@ def block(name: str, reply: Mapping[str, Any]) -> str:
     facts = f"{reply['running']} of {reply['target']} {children} busy, {waiting}"
     if parked := reply.get("parked"):  # In the store: the same for all workers of a broker.
         facts += f", {parked:,} for others"
+    if quarantined := reply.get("quarantined"):
+        facts += f", {quarantined:,} in quarantine"
     if reply["loop_lag"] >= LAG:
         facts += f", main process late by {span(reply['loop_lag'])} in the last minute"
     heading = [f"{title(name)}  {facts}", *_scaling(reply.get("scaling"))]
+    if reply["ended"]:
+        heading.append(f"  children ended: {', '.join(describe_ends(reply['ended']))}")
     rows = map(_row, reply["children"])
     lines = table(COLUMNS, rows, numbers=(0, 1, 3, 4, 5, 6))
     return "\n".join([*heading, *lines])

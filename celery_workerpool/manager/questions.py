@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..metrics import Histogram, Ledger, Outcome
@@ -50,6 +50,13 @@ class Metrics:
     #: Times that autoscaling has made a worker's pool larger and smaller since the workers started.
     scale_ups: int = 0
     scale_downs: int = 0
+    #: Children that ended since the workers started, by how: the values of ``types.ChildEnd``,
+    #: as in ``{"recycled_tasks": 3, "killed_memory": 1, "crashed": 1}``; those that there were.
+    children_ended: Mapping[str, int] = field(default_factory=dict)
+    #: Tasks that went back to the broker before they had started, and tasks that are not run again
+    #: for having killed their children; since the workers started.
+    given_back_tasks: int = 0
+    quarantined_tasks: int = 0
     #: Nodes that are known and did not answer in time.
     missing: tuple[str, ...] = ()
 
@@ -85,6 +92,8 @@ class NodeHealth:
     children: tuple[WorkerStatus, ...] = ()
     waiting: int = 0  # tasks that no child runs yet
     loop_lag: float = 0.0  # seconds by which its main process was late, in the last minute
+    children_ended: Mapping[str, int] = field(default_factory=dict)  # as in Metrics
+    quarantined: int = 0  # tasks in its quarantine, which can be released
 
 
 #: A child that is being replaced is not sick.
@@ -128,6 +137,9 @@ def add_up(replies: Mapping[str, Any], missing: tuple[str, ...] = ()) -> Metrics
         loop_lag=max((reply["status"]["loop_lag"] for reply in replies.values()), default=0.0),
         **_scalings([reply["status"].get("scaling") for reply in replies.values()]),
         **_waiting_for_others([reply["gate"] for reply in replies.values()]),
+        children_ended=dict(total.children),
+        given_back_tasks=total.given_back,
+        quarantined_tasks=total.quarantined,
         missing=missing,
     )
 
@@ -188,6 +200,8 @@ def health(replies: Mapping[str, Any], missing: tuple[str, ...]) -> dict[str, No
             children=children,
             waiting=reply["status"]["waiting"],
             loop_lag=reply["status"]["loop_lag"],
+            children_ended=reply["status"]["ended"],
+            quarantined=reply["status"]["quarantined"],
         )
     return dict(sorted(reports.items()))
 

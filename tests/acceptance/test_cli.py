@@ -81,7 +81,9 @@ def test_metrics_tell_how_tasks_ended(make_worker: Workers) -> None:
         lines = shown.splitlines()
         assert lines[0].startswith(f"{worker.hostname}  ")
         assert lines[0].endswith(" tasks/s in the last minute")
-        by_priority, by_task, ends = (block.splitlines() for block in shown.split("\n\n")[1:])
+        children, *tables = (block.splitlines() for block in shown.split("\n\n")[1:])
+        assert children == ["  children ended: 1 crashed"]
+        by_priority, by_task, ends = tables
         columns = ["TASKS", "WAITED", "P50", "P95", "P99", "RAN", "P50", "P95", "P99"]
         assert by_priority[0].split() == ["PRIORITY", *columns]
         assert by_task[0].split() == ["TASK", *columns]

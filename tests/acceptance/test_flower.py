@@ -88,6 +88,7 @@ def test_the_worker_page_shows_the_pool_and_its_buttons_work(
         page.screenshot("pool")
         assert shown["Max concurrency"] == "2"
         assert shown["Waiting"] == "0"
+        assert (shown["Children ended"], shown["Given back"]) == ("", "0")
         children = sorted([shown["Child 1"], shown["Child 2"]])
         assert re.match(r"BUSY, tests\.support\.tasks\.trace_and_wait\[\S+\] for ", children[0])
         assert re.search(r", pid \d+, [\d.]+ MiB resident, 0 tasks done, \d+ s old$", children[0])
@@ -108,18 +109,32 @@ def test_the_worker_page_shows_the_pool_and_its_buttons_work(
             lambda: len(now := worker.children()) == 2 and not set(now) & set(before),
             "every child is new",
         )
+        ended = wait_until(lambda: _ended(page, worker.hostname), "Flower knows of three that left")
+        page.screenshot("ended")
+        assert ended == "2 recycled (restart), 1 surplus"
 
 
 def refreshed(page: Page, hostname: str) -> dict[str, str]:
-    """The pool as the page shows it once it knows of the running task; empty before.
+    """The pool as the page shows it once it knows of the running task; empty before."""
+    shown = _asked_again(page, hostname)
+    return shown if shown.get("Running") == "1" else {}
+
+
+def _ended(page: Page, hostname: str) -> str:
+    """The children that have ended, once it knows of a restart; empty before."""
+    ended = _asked_again(page, hostname).get("Children ended", "")
+    return ended if "2 recycled" in ended else ""
+
+
+def _asked_again(page: Page, hostname: str) -> dict[str, str]:
+    """The pool as the page shows it.
 
     Pressing Refresh has Flower ask the worker again; the answer may come after the next page.
     """
     page.open(f"worker/{hostname}")
     page.press("worker-refresh")
     page.open(f"worker/{hostname}")
-    shown = page.table("tab-pool")
-    return shown if shown.get("Running") == "1" else {}
+    return page.table("tab-pool")
 
 
 def test_the_autoscale_range_is_applied(browser: Any, redis_url: str, tmp_path: Path) -> None:

@@ -72,6 +72,8 @@ def test_from_two_to_eight_and_back(make_worker: Workers, tmp_path: Path) -> Non
             "the event of the last step",
         )
         sizes = [2, *(step["worker_count"] for step in steps)]
+        pool = worker.stats()["pool"]
+        assert pool["grown"] + pool["shrunk"] == len(steps)
         assert [step["before"] for step in steps] == sizes[:-1]
         peak = sizes.index(8)
         assert sizes[: peak + 1] == sorted(sizes[: peak + 1])

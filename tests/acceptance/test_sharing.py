@@ -38,6 +38,7 @@ def test_an_idle_worker_gets_what_waits_in_a_busy_one(make_worker: Workers, tmp_
                 result.get(timeout=30)
             assert trace.lines() == ["held 1", "waiting 0", "waiting 1", "waiting 2"]
             assert (given_back(busy), given_back(idle)) == (3, 0)
+            assert busy.stats()["pool"]["given-back"] == 3
             assert len(busy.inspect("scheduled")) == 1, "what has a time of its own stays"
 
             # Two busy workers pass nothing to and fro.

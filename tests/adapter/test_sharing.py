@@ -12,6 +12,7 @@ from celery import Celery
 
 from celery_workerpool import WorkerPool
 from celery_workerpool.adapter.sharing import Line, Sharer, SharingStep
+from celery_workerpool.metrics import Ledger
 from celery_workerpool.policy.sharing import Sharing
 from celery_workerpool.settings import Settings
 
@@ -56,7 +57,7 @@ class Busy:
         )
         self.sharer = Sharer(
             SimpleNamespace(
-                pool=SimpleNamespace(engine=self.engine),
+                pool=SimpleNamespace(engine=self.engine, ledger=Ledger()),
                 prefetch_multiplier=4,
                 task_consumer=task_consumer,
                 hub=SimpleNamespace(call_later=lambda _, call: self.timers.append(call)),

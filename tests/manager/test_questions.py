@@ -39,7 +39,9 @@ def reply(
     parked: tuple[int, float, int] = (0, 0.0, 0),
     scaled: tuple[int, int] | None = None,
     target: int = 2,
+    quarantined: int = 0,
 ) -> dict[str, Any]:
+    ledger = ledger or Ledger()
     running = sum(entry["state"] == "BUSY" for entry in children)
     return {
         "status": {
@@ -48,9 +50,11 @@ def reply(
             "waiting": waiting,
             "running": running,
             "loop_lag": lag,
+            "ended": dict(ledger.children),
+            "quarantined": quarantined,
             "scaling": scaled and dict(zip(("grown", "shrunk"), scaled, strict=True)),
         },
-        "metrics": (ledger or Ledger()).snapshot(now=10.0),
+        "metrics": ledger.snapshot(now=10.0),
         "machine": {"name": machine, "cpu": 0.5, "memory": 1000},
         "gate": dict(zip(("parked", "oldest-parked", "released"), parked, strict=True)),
     }
@@ -163,6 +167,21 @@ def test_all_workers_share_the_tasks_that_wait() -> None:
     total = add_up({"w1": reply(parked=(7, 12.5, 3)), "w2": reply(parked=(6, 12.0, 4))})
     assert (total.parked_tasks, total.oldest_parked, total.released_tasks) == (7, 12.5, 7)
     assert add_up({}).parked_tasks == 0
+
+
+def test_ends_of_children_are_added_up_and_told_of_each_worker() -> None:
+    some, others = Ledger(), Ledger()
+    some.children.update(crashed=1, recycled_tasks=2)
+    some.given_back, some.quarantined = 3, 2
+    others.children.update(crashed=3)
+    replies = {"w1": reply(ledger=some, quarantined=1), "w2": reply(ledger=others)}
+    total = add_up(replies)
+    assert total.children_ended == {"crashed": 4, "recycled_tasks": 2}
+    assert (total.given_back_tasks, total.quarantined_tasks) == (3, 2)
+    first, second = health(replies, ()).values()
+    assert first.children_ended == {"crashed": 1, "recycled_tasks": 2}
+    assert second.children_ended == {"crashed": 3}
+    assert (first.quarantined, second.quarantined) == (1, 0), "those that can be released"
 
 
 def test_changes_of_size_are_added_up() -> None:

@@ -35,11 +35,13 @@ def test_status_shows_what_each_child_does(make_worker: Workers, tmp_path: Path)
     with make_worker(concurrency=2) as worker:
         held = worker.send("wait_for_file", str(go), str(started))
         wait_until(started.exists, "the task runs")
+        worker.wait_for_children(2)
 
         shown = celery(worker, "workerpool", "status", "--timeout", "10", "-d", worker.hostname)
         assert shown.returncode == 0, shown.stderr
         title, columns, *children = shown.stdout.splitlines()
-        assert title == f"{worker.hostname}  1 of 2 children busy, 0 tasks wait"
+        facts = title.partition(", main process late by ")[0]  # On a busy machine it may be.
+        assert facts == f"{worker.hostname}  1 of 2 children busy, 0 tasks wait"
         assert columns.split() == ["CHILD", "PID", "STATE", "TASKS", "MEMORY", "CPU", "AGE"]
         busy = next(line for line in children if " BUSY " in line)
         assert busy.split()[1] == started.read_text()

@@ -40,8 +40,8 @@ def test_status_shows_what_each_child_does(make_worker: Workers, tmp_path: Path)
         shown = celery(worker, "workerpool", "status", "--timeout", "10", "-d", worker.hostname)
         assert shown.returncode == 0, shown.stderr
         title, columns, *children = shown.stdout.splitlines()
-        facts = title.partition(", main process late by ")[0]  # On a busy machine it may be.
-        assert facts == f"{worker.hostname}  1 of 2 children busy, 0 tasks wait"
+        # Then what waits in the store, of other tests, and a lateness on a busy machine.
+        assert title.startswith(f"{worker.hostname}  1 of 2 children busy, 0 tasks wait")
         assert columns.split() == ["CHILD", "PID", "STATE", "TASKS", "MEMORY", "CPU", "AGE"]
         busy = next(line for line in children if " BUSY " in line)
         assert busy.split()[1] == started.read_text()

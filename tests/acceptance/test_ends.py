@@ -69,7 +69,7 @@ def test_every_end_of_a_child_shows_in_every_figure(make_worker: Workers, tmp_pa
         assert ", 2 in quarantine" in head
         assert ended == f"  children ended: {SHOWN}"
         head, _, ended, *_ = celery(worker, "workerpool", "metrics", *asked).stdout.splitlines()
-        assert head.endswith(" tasks/s in the last minute, 2 quarantined")
+        assert ", 2 quarantined" in head  # And what waits in the store, of other tests.
         assert ended == f"  children ended: {SHOWN}"
         plain = json.loads(celery(worker, "workerpool", "metrics", *asked, "--json").stdout)
         figures = plain[worker.hostname]

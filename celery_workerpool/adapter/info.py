@@ -43,7 +43,7 @@ def describe_pool(engine: Engine, default_limits: Limits, ledger: Ledger) -> dic
     which Flower prints as it is, where it would take dashes and underscores out of a text.
     """
     now = time.monotonic()
-    workers = sorted(engine.workers(), key=lambda worker: (worker.index, worker.number))
+    workers = _by_place(engine)
     return {
         "max-concurrency": engine.target,
         "running": engine.running,
@@ -55,6 +55,11 @@ def describe_pool(engine: Engine, default_limits: Limits, ledger: Ledger) -> dic
         "processes": [worker.pid for worker in workers if worker.pid is not None],
         **_lines(workers, now),
     }
+
+
+def _by_place(engine: Engine) -> list[Worker]:
+    """The children; of two in the same place the older one first."""
+    return sorted(engine.workers(), key=lambda worker: (worker.index, worker.number))
 
 
 def _lines(workers: Sequence[Worker], now: float) -> dict[str, object]:
@@ -91,7 +96,7 @@ def describe_status(engine: Engine, ledger: Ledger) -> dict[str, object]:
     with engine:  # Its thread, where it has one, adds to the figures.
         ended = dict(ledger.children)
     now = time.monotonic()
-    workers = sorted(engine.workers(), key=lambda worker: (worker.index, worker.number))
+    workers = _by_place(engine)
     return {
         "target": engine.target,
         "running": engine.running,

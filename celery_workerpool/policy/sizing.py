@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import count
 
@@ -46,7 +46,7 @@ def decide(target: int, replacements: int, census: Census) -> Sizing:
     return Sizing(0, excess, f"{census.live} children live, {wanted} wanted")
 
 
-def place(target: int, others: Iterable[tuple[int, bool]]) -> int:
+def place(target: int, others: Collection[tuple[int, bool]]) -> int:
     """The place of a new child, counted from 0: tasks choose a GPU by it, or a log file.
 
     The lowest that is free, below ``target`` if possible; if not, one there whose child is to go.
@@ -54,10 +54,8 @@ def place(target: int, others: Iterable[tuple[int, bool]]) -> int:
     Arguments:
         others: the place of each child, and whether it stays.
     """
-    taken, staying = set[int](), set[int]()
-    for index, stays in others:
-        taken.add(index)
-        staying.update([index] if stays else [])
+    taken = {index for index, _ in others}
+    staying = {index for index, stays in others if stays}
     below = range(target)
     free = [i for i in below if i not in taken] or [i for i in below if i not in staying]
     return free[0] if free else next(i for i in count() if i not in taken)

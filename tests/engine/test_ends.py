@@ -24,6 +24,11 @@ HEALTH = HealthOptions(
 )
 
 
+def ends(world: World) -> list[str]:
+    """As they were told, in order."""
+    return [event.end for event in world.events if isinstance(event, WorkerExited)]
+
+
 def run_one(world: World) -> None:
     world.running(world.submit()).succeed()
     world.turn()
@@ -136,18 +141,17 @@ def test_the_first_child_to_end_counts_as(
     with World(children=1, **options) as world:
         story(world)
         world.let_leave()
-        ends = [event.end for event in world.events if isinstance(event, WorkerExited)]
-        assert ends[:1] == [expected]
+        told = ends(world)
+        assert told[:1] == [expected]
         gone = [child for child in world.source.children if not child.alive]
-        assert len(ends) == len(gone), "each is counted once"
+        assert len(told) == len(gone), "each is counted once"
 
 
 def test_one_that_is_not_ready_in_time_has_failed_to_start() -> None:
     with World(start_timeout=4.0) as world:
         world.engine.resize(1)
         world.pass_time(4.5)
-        ends = [event.end for event in world.events if isinstance(event, WorkerExited)]
-        assert ends == ["failed_start"]
+        assert ends(world) == ["failed_start"]
 
 
 def test_one_that_was_not_wanted_any_more_before_it_was_ready_is_none_too_few() -> None:
@@ -157,16 +161,14 @@ def test_one_that_was_not_wanted_any_more_before_it_was_ready_is_none_too_few() 
         world.engine.resize(0)
         world.get_ready()
         world.let_leave()
-        ends = [event.end for event in world.events if isinstance(event, WorkerExited)]
-        assert ends == ["surplus"]
+        assert ends(world) == ["surplus"]
 
 
 def test_one_that_does_not_leave_in_time_was_killed_for_it() -> None:
     with World(children=1) as world:
         world.engine.resize(0)
         world.pass_time(31.0)
-        ends = [event.end for event in world.events if isinstance(event, WorkerExited)]
-        assert ends == ["killed_overdue"]
+        assert ends(world) == ["killed_overdue"]
 
 
 def test_a_crash_is_told_also_of_a_child_that_was_about_to_leave() -> None:

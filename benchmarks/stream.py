@@ -73,7 +73,7 @@ def with_and_without(stage: Stage, off: Mapping[str, Any]) -> Comparison:
         for worker in (having, lacking):
             worker.start()
             _burst(worker)
-        for number in range(stage.count(20, 4)):
+        for number in range(stage.count(60, 4)):
             if number % 2:
                 on, without = _burst(having), _burst(lacking)
             else:
@@ -91,7 +91,7 @@ def switched_on_and_off(stage: Stage, command: str) -> Comparison:
     with stage.worker() as worker:
         worker.start()
         _burst(worker)
-        for number in range(stage.count(30, 4)):
+        for number in range(stage.count(60, 4)):
             rates = {}
             for on in (number % 2 == 1, number % 2 == 0):
                 worker.control(command, on=on)

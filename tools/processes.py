@@ -1,8 +1,11 @@
-"""Finding processes: those that carry a mark, those that live, those of a parent."""
+"""Finding processes: those that carry a mark, those that live, those of a parent; ending them."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import time
 from pathlib import Path
 
 #: Every process that a test or a benchmark starts carries this variable, and so do its
@@ -10,9 +13,9 @@ from pathlib import Path
 TAG = "WORKERPOOL_TEST_RUN"
 
 
-def tagged(tag: str) -> dict[int, str]:
-    """Every living process that carries ``TAG=tag`` in its environment: pid and command line."""
-    wanted = f"{TAG}={tag}".encode()
+def tagged(tag: str, variable: str = TAG) -> dict[int, str]:
+    """Every living process with ``variable=tag`` in its environment: pid and command line."""
+    wanted = f"{variable}={tag}".encode()
     found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -22,6 +25,19 @@ def tagged(tag: str) -> dict[int, str]:
                 command = (entry / "cmdline").read_bytes()
                 found[int(entry.name)] = command.replace(b"\0", b" ").decode(errors="replace")
     return found
+
+
+def end_tagged(tag: str, variable: str, timeout: float) -> None:
+    """Terminate all processes that carry the tag, and kill those that are left after a while."""
+    deadline = time.monotonic() + timeout
+    told: set[int] = set()
+    while found := tagged(tag, variable).keys():
+        late = time.monotonic() >= deadline
+        for pid in found if late else found - told:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
+        told |= found
+        time.sleep(0.1)
 
 
 def is_running(pid: int) -> bool:

@@ -27,9 +27,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from .processes import end_tagged
 
 ROOT = Path(__file__).resolve().parents[1]
 REDIS_URL, RABBITMQ_URL, POSTGRESQL_URL = "REDIS_URL", "RABBITMQ_URL", "POSTGRESQL_URL"
@@ -37,6 +40,8 @@ REDIS_URL, RABBITMQ_URL, POSTGRESQL_URL = "REDIS_URL", "RABBITMQ_URL", "POSTGRES
 #: Seconds for a server to answer; RabbitMQ takes 5 to 15 on a small machine.
 START_TIMEOUT = 90.0
 STOP_TIMEOUT = 20.0
+#: Whatever the command starts carries this variable, so that it can be ended when the command is.
+RUN = "WORKERPOOL_SERVICES_RUN"
 #: Where Debian puts the RabbitMQ that any user may run, without the wrapper that asks for root.
 RABBITMQ_BINARIES = ("/usr/lib/rabbitmq/bin/rabbitmq-server",)
 
@@ -377,8 +382,13 @@ def required() -> bool:
 
 
 def run(command: Sequence[str]) -> int:
-    """Run a command with the servers' URLs in its environment; its exit code."""
-    environ = dict(os.environ)
+    """Run a command with the servers' URLs in its environment; its exit code.
+
+    What it has started, and left behind since somebody has ended it, ends after it.
+    """
+    tag = uuid.uuid4().hex
+    # setproctitle must not overwrite the environment: it has our tag.
+    environ = {**os.environ, RUN: tag, "SPT_NOENV": "1"}
     with contextlib.ExitStack() as stack:
         for kind in (REDIS, RABBITMQ, POSTGRESQL):
             try:
@@ -391,7 +401,11 @@ def run(command: Sequence[str]) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         process = subprocess.Popen(command, env=environ, preexec_fn=_default_interrupt)
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-        return process.wait()
+        try:
+            code = process.wait()
+            return 128 - code if code < 0 else code  # As a shell says that a signal ended it.
+        finally:
+            end_tagged(tag, RUN, STOP_TIMEOUT)
 
 
 def _default_interrupt() -> None:

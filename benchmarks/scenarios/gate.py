@@ -7,7 +7,7 @@ queue, beside 2,000 before them that wait for nothing. What those take is taken 
 After that, for tasks that wait for nothing, the throughput of tasks that do nothing, with
 ignored results: with the gate, which tells the store of every end, since others have waited
 lately, and without, as if there were no store. One worker works off bursts of 1,000 tasks, and
-switches in between, 30 times on and 30 times off; what is looked for is smaller than what two
+switches in between, 60 times on and 60 times off; what is looked for is smaller than what two
 workers differ by, and what a machine varies by from one second to the next. The main process's
 CPU time for each task is compared in the same way.
 

@@ -2,7 +2,7 @@
 
 2 children, ignored results. On: the defaults, a sign of life and a look at the memory of each
 child a second; off: neither. Two workers, one of each kind, work off bursts of 1,000 tasks in
-turn, 20 each, off, on, on, off; what is looked for is smaller than what a machine varies by from
+turn, 60 each, off, on, on, off; what is looked for is smaller than what a machine varies by from
 one second to the next. The main process's CPU time for each task is compared in the same way.
 
 Held against: at least 98 % of the throughput without.

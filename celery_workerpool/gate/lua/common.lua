@@ -3,7 +3,10 @@
 --   task:ID      hash   state, parcel, … of a task that was parked once
 --   open:ID      set    what a parked task waits for
 --   waits:ID     set    the parked tasks that wait for ID
---   ended:ID     text   how ID ended ("done:", "failed:error"), while it is remembered
+--   ended:ID     text   how ID ended ("failed:error"), while it is remembered
+--   done:…       set    tasks that have succeeded within some time, while they are remembered
+--   books        sorted set of those sets by the time until which they are remembered
+--   known        set    tasks that have an entry above and may be heard of again, and some others
 --   used         text   there while tasks have been parked lately
 --   todo         set    ended tasks some of whose dependents are still to be told
 --   parked:HOME, deadlines:HOME, due:HOME    sorted sets of tasks by time
@@ -13,10 +16,22 @@ local args = cjson.decode(ARGV[1])
 local NOW, HOME, TOKEN = args.now, args.home, args.token
 local out, more = {}, 0
 
+local KNOWN, BOOKS = G .. 'known', G .. 'books'
+
 local function key(kind, id) return G .. kind .. ':' .. id end
 
--- How a task ended: {kind, error}, or nil.
+local books
+local function is_done(id)
+  books = books or call('ZREVRANGEBYSCORE', BOOKS, '+inf', NOW)
+  for _, book in ipairs(books) do
+    if call('SISMEMBER', book, id) == 1 then return true end
+  end
+  return false
+end
+
+-- How a task ended: {kind, error}, or nil. As in results, what has succeeded has not failed.
 local function ending(id)
+  if is_done(id) then return {'done', ''} end
   local text = call('GET', key('ended', id))
   if not text then text = call('HGET', key('task', id), 'ended') end
   if not text then return nil end
@@ -32,7 +47,9 @@ end
 
 local function unhook(id, home)
   for _, name in ipairs(call('SMEMBERS', key('open', id))) do
-    call('SREM', key('waits', name), id)
+    local waits = key('waits', name)
+    call('SREM', waits, id)
+    if call('EXISTS', waits, key('task', name)) == 0 then call('SREM', KNOWN, name) end
   end
   call('DEL', key('open', id))
   call('ZREM', key('parked', home), id)
@@ -96,7 +113,10 @@ local function continue_todo()
   for _, id in ipairs(call('SRANDMEMBER', G .. 'todo', 100)) do
     if args.budget <= 0 then more = 1 return end
     local ended = ending(id)
-    if not ended or tell(id, ended) then call('SREM', G .. 'todo', id) end
+    if not ended or tell(id, ended) then
+      call('SREM', G .. 'todo', id)
+      call('SREM', KNOWN, id)
+    end
   end
 end
 

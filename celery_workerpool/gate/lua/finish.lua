@@ -1,11 +1,10 @@
 -- args.items: {id, kind, error, keep}; ARGV[2], ARGV[3]: ids of others that are done, with null
 -- characters between them: to be kept, and not. Returns {releases, more}.
-local TASK, WAITS, ENDED = key('task', ''), key('waits', ''), key('ended', '')
+local AT_ONCE = 100 -- tasks written to a book at once
+local PAGES = 24 -- books for the time that an end is remembered
 
--- Most tasks have never waited, and nobody waits for them.
 local function end_it(id, kind, error)
-  local task = TASK .. id
-  if call('EXISTS', task, WAITS .. id) == 0 then return end
+  local task = key('task', id)
   local got = call('HMGET', task, 'state', 'home')
   if got[1] and got[1] ~= 'ended' then
     unhook(id, got[2])
@@ -14,19 +13,39 @@ local function end_it(id, kind, error)
     call('HDEL', task, 'parcel')
     call('EXPIRE', task, args.keep)
   end
-  tell(id, {kind, error})
+  if tell(id, {kind, error}) then call('SREM', KNOWN, id) end
 end
 
-local function keep(id, text) call('SETEX', ENDED .. id, args.keep, text) end
-
-for id in string.gmatch(ARGV[2], '%Z+') do
-  keep(id, 'done:')
-  end_it(id, 'done', '')
+-- A key for each task would cost three times the time, and twice the memory.
+local function keep(ids)
+  local book = key('done:' .. args.keep, math.floor(NOW / math.ceil(args.keep / PAGES)))
+  call('SADD', book, unpack(ids))
+  call('EXPIRE', book, args.keep + 3600) -- Sweeps are earlier.
+  call('ZADD', BOOKS, NOW + args.keep, book)
 end
-for id in string.gmatch(ARGV[3], '%Z+') do end_it(id, 'done', '') end
+
+-- Most tasks have never waited, and nobody waits for them.
+local function done(text, kept)
+  local ids = {}
+  local function serve()
+    if kept then keep(ids) end
+    for _, id in ipairs(ids) do
+      if call('SISMEMBER', KNOWN, id) == 1 then end_it(id, 'done', '') end
+    end
+    ids = {}
+  end
+  for id in string.gmatch(text, '%Z+') do
+    ids[#ids + 1] = id
+    if #ids == AT_ONCE then serve() end
+  end
+  if #ids > 0 then serve() end
+end
+
+done(ARGV[2], true)
+done(ARGV[3], false)
 for _, item in ipairs(args.items) do
   local id, kind, error = item[1], item[2], item[3]
-  if item[4] then keep(id, kind .. ':' .. error) end
+  if item[4] then call('SETEX', key('ended', id), args.keep, kind .. ':' .. error) end
   end_it(id, kind, error)
 end
 if args.again then

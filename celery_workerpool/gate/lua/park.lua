@@ -28,7 +28,9 @@ local function park(item, parcel)
     call('HSET', task, 'expires', item.expires)
     due = math.min(due, item.expires)
   end
+  call('SADD', KNOWN, id)
   for _, name in ipairs(open) do
+    call('SADD', KNOWN, name)
     call('SADD', key('open', id), name)
     call('SADD', key('waits', name), id)
   end

@@ -25,6 +25,10 @@ for _, id in ipairs(call('ZRANGEBYSCORE', deadlines, '-inf', NOW, 'LIMIT', 0, ar
 end
 continue_todo()
 continue_due()
+for _, book in ipairs(call('ZRANGEBYSCORE', BOOKS, '-inf', '(' .. NOW)) do
+  call('UNLINK', book) -- To let it expire may hold Redis up, as large as it may be.
+  call('ZREM', BOOKS, book)
+end
 
 local cursor = tonumber(call('GET', key('cursor', HOME)) or 0)
 local tasks = call('ZRANGE', key('parked', HOME), cursor, cursor + args.page - 1)

@@ -1,4 +1,4 @@
-"""Faults that the pool is there for, as an application sees them that submits by a manager."""
+"""Faults, and loads, that the pool is there for, as an application sees them with a manager."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from celery_workerpool import TaskStatus
 from celery_workerpool.errors import PoisonTaskError
-from tests.support.deployment import call, deployed
+from tests.support.deployment import QUICK, TWO_TO_EIGHT, call, deployed
 from tests.support.traces import Trace
 from tests.support.waiting import wait_until
 from tests.support.worker import CeleryWorker
@@ -59,3 +59,26 @@ def test_a_poison_task_and_a_shutdown_that_waits_no_longer(
     assert sorted(names) == ["held", "poison", "waiting"], "each callback was called once"
     assert dict(told)["poison"] is PoisonTaskError
     assert dict(told)["waiting"] == "later"
+
+
+def test_from_two_to_eight_and_back(make_worker: Workers, tmp_path: Path) -> None:
+    trace = Trace(tmp_path)
+    sizes = [2]
+    with (
+        deployed(make_worker, workers=1, **QUICK, **TWO_TO_EIGHT) as deployment,
+        deployment.manager() as manager,
+    ):
+        for name in ("scaled_up", "scaled_down"):
+            manager.on(name, lambda event: sizes.append(event.worker_count))
+        tasks = [manager.submit_task(*call("hold", trace.gate, trace.path)) for _ in range(12)]
+        trace.wait_for_count(8)
+        wait_until(lambda: sizes[-1] == 8, "the manager is told of eight children")
+        states = [child.state for child in manager.get_worker_status(timeout=10)]
+        assert states == ["BUSY"] * 8
+        trace.open_gate()
+        assert manager.wait(tasks, timeout=60)
+        wait_until(lambda: sizes[-1] == 2, "the manager is told of two children again")
+        wait_until(lambda: len(manager.get_worker_status(timeout=10)) == 2, "two are there")
+    peak = sizes.index(8)
+    assert sizes[: peak + 1] == sorted(sizes[: peak + 1])
+    assert sizes[peak:] == sorted(sizes[peak:], reverse=True)

@@ -13,25 +13,13 @@ import pytest
 
 from celery_workerpool.process.machine import Machine
 from tests.acceptance.test_cli import celery
+from tests.support.deployment import QUICK, TWO_TO_EIGHT
 from tests.support.events import EventLog
 from tests.support.traces import Trace
 from tests.support.waiting import wait_until
 from tests.support.worker import CeleryWorker
 
 Workers = Callable[..., CeleryWorker]
-
-#: Fast enough for a test, and whatever else the machine does.
-QUICK = {
-    "workerpool_scale_up_cooldown": 1.0,
-    "workerpool_scale_down_cooldown": 4.0,
-    "workerpool_scaling_memory_limit": None,
-    "workerpool_scaling_cpu_limit": None,
-}
-TWO_TO_EIGHT = {
-    "workerpool_enable_auto_scaling": True,
-    "workerpool_min_workers": 2,
-    "workerpool_max_workers": 8,
-}
 
 
 def scaled(log: EventLog, hostname: str) -> list[dict[str, Any]]:

@@ -18,6 +18,18 @@ CONF: dict[str, Any] = {
     "task_track_started": True,
     "workerpool_custom_modules": ["tests.support.custom"],
 }
+#: Scaling fast enough for a test, and whatever else the machine does.
+QUICK = {
+    "workerpool_scale_up_cooldown": 1.0,
+    "workerpool_scale_down_cooldown": 4.0,
+    "workerpool_scaling_memory_limit": None,
+    "workerpool_scaling_cpu_limit": None,
+}
+TWO_TO_EIGHT = {
+    "workerpool_enable_auto_scaling": True,
+    "workerpool_min_workers": 2,
+    "workerpool_max_workers": 8,
+}
 
 
 class Deployment:

@@ -96,7 +96,7 @@ def test_what_workers_know_of_it() -> None:
         asked.extend(ids)
         return {
             "one": {"x": ["active", {"name": "resize"}], "y": ["reserved", {"name": "resize"}]},
-            "two": {"z": ["ready", {"name": "resize"}]},
+            "two": {"z": ["ready", {"name": "resize", "until": 1_700_000_000.5}]},
             "three": {"error": "it cannot say"},
         }
 
@@ -110,6 +110,9 @@ def test_what_workers_know_of_it() -> None:
         ("PENDING", "report"),
     ]
     assert [node.id for node in known.values() if node.unknown] == []
+    assert [unstyle(line) for line in tree(known, "z")] == [
+        "z  PENDING  resize  waits until 2023-11-14 22:13:20 UTC"
+    ]
     assert in_workers(nodes, lambda ids: None) == nodes, "no worker answers"
 
 

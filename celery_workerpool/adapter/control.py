@@ -10,7 +10,7 @@ from celery.worker.control import control_command, inspect_command, nok
 
 from ..errors import InvalidTaskError
 from .handle import seconds
-from .whereabouts import describe, requests
+from .whereabouts import describe, requests, until
 
 
 @inspect_command()
@@ -77,10 +77,13 @@ def workerpool_revoke(
 @inspect_command(name="query_task", variadic="ids", signature="[id1 [id2 [... [idN]]]]")
 def workerpool_query_task(state: Any, ids: Any, brief: bool = False, **_: object) -> dict[str, Any]:
     """Query for task information by id."""
-    # In the place of Celery's command, which does not see all that are tried again, nor can it
-    # answer where arguments are not what JSON can hold.
+    # In the place of Celery's command, which does not see all that are tried again, does not say
+    # when they are, nor can it answer where arguments are not what JSON can hold.
     return {
-        request.id: (control._state_of_task(request), {} if brief else request.info())
+        request.id: (
+            control._state_of_task(request),
+            {} if brief else {**request.info(), "until": until(request)},
+        )
         for request in requests(list(maybe_list(ids) or ()))
     }
 

@@ -31,9 +31,7 @@ def describe(task_id: str, consumer: Any) -> dict[str, Any]:
     if request in worker_state.active_requests:
         return {**found, "place": "running"}
     if handle is None or handle.state is not JobState.WAITING or handle.ticket is None:
-        eta = request.eta
-        until = eta.timestamp() if isinstance(eta, datetime) else None
-        return {**found, "place": "scheduled", "until": until}
+        return {**found, "place": "scheduled", "until": until(request)}
     others = [
         other
         for other in map(_handle, worker_state.reserved_requests)
@@ -55,6 +53,11 @@ def requests(ids: Collection[str]) -> list[Any]:
     for held in (active, reserved - active, worker_state.scheduled_requests):
         found.update({request.id: request for request in held if request.id in wanted})
     return list(found.values())
+
+
+def until(request: Any) -> float | None:
+    """When a task may start, in seconds since the epoch; None: at any time."""
+    return request.eta.timestamp() if isinstance(request.eta, datetime) else None
 
 
 def _handle(request: Any) -> TaskHandle | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -104,6 +105,9 @@ def _line(node: Node) -> str:
     notes = [f"{node.id}  {shown}", *filter(None, [node.name])]
     if node.waits_for:
         notes.append(f"waits for {len(node.waits_for)} of {len(node.dependencies)}")
+    if node.until is not None:
+        when = datetime.fromtimestamp(node.until, UTC)
+        notes.append(f"waits until {when:%Y-%m-%d %H:%M:%S} UTC")
     if node.unknown:
         notes.append(NOTHING)
     if node.error and status != "COMPLETED":

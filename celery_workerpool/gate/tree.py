@@ -45,6 +45,7 @@ class Node:
     error: str = ""
     name: str = ""  # or type, where anybody knows it
     unknown: bool = False  # no worker has seen it, or nothing of it is kept any more
+    until: float | None = None  # it may start then, as the worker says that holds it
 
 
 def collect(
@@ -139,8 +140,11 @@ def in_workers(
                 if task_id not in found:
                     continue  # A worker that cannot say has something else to say.
                 (state, info), node = answer, found[task_id]
-                status = _HELD.get(state, node.status)
                 found[task_id] = replace(
-                    node, status=status, name=node.name or info["name"], unknown=False
+                    node,
+                    status=_HELD.get(state, node.status),
+                    name=node.name or info["name"],
+                    unknown=False,
+                    until=None if state in _HELD else info.get("until"),
                 )
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,11 @@ def test_a_graph_from_end_to_end(make_worker: Workers, tmp_path: Path) -> None:
         assert "nobody-knows  PENDING  nothing is known of it" in nobody.stdout
         assert f"{ids['gate']}  RUNNING" in nobody.stdout
         assert nobody.stderr.strip().endswith("nothing is known of it: nobody-knows")
+        later = manager.submit_task(*call("echo", 1), countdown=3600)
+        until = wait_until(lambda: manager.why_waiting(later).until, "a worker holds it")
+        when = datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        shown = celery(deployment.first, "workerpool", "graph", later).stdout
+        assert f"{later}  PENDING  CUSTOM  waits until {when} UTC" in shown
         wait_until(
             lambda: (
                 " tasks/s in the last minute, 20 wait for others, one of them for "

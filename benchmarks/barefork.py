@@ -6,7 +6,6 @@ The process is forked from one that is as large as the worker, and ends at once.
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 from typing import Any
@@ -24,8 +23,6 @@ class BareForkPool(WorkerPool):
         super().on_start()
         self._tasks = 0
         ordered, self._order = os.pipe()
-        gc.collect()
-        gc.freeze()
         if os.fork() == 0:
             try:
                 os.close(self._order)

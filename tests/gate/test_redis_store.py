@@ -90,6 +90,53 @@ def test_a_crowd_that_is_told_bit_by_bit_is_forgotten_too(
     assert place.known == set()
 
 
+def test_a_crowd_whose_end_was_forgotten_half_way_is_told_by_the_next(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BUDGET", 3)
+    ids = [f"t{number}" for number in range(10)]
+    for task_id in ids:
+        park(place.store, task_id, "a")
+    released = [release.id for release in place.store.finish([Ending("a")], NOW).releases]
+    place.client.delete(f"{place.base}ended:a")  # Its time is over, and the worker is gone.
+    assert place.store.sweep(NOW).turn.releases == []
+    turn = place.store.finish([Ending("a")], NOW)
+    released += [release.id for release in turn.releases]
+    while turn.more:
+        turn = place.store.finish([], NOW)
+        released += [release.id for release in turn.releases]
+    assert sorted(released) == ids
+
+
+def test_many_crowds_are_told_without_waiting_for_sweeps(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BUDGET", 150)
+    ends = [f"d{number}" for number in range(300)]
+    for end in ends:
+        park(place.store, f"waits-for-{end}", end, "another")
+    turn = place.store.finish([Ending(end) for end in ends], NOW)
+    while turn.more:
+        turn = place.store.finish([], NOW)
+    records = place.store.look([f"waits-for-{end}" for end in ends]).values()
+    assert {record.open for record in records} == {("another",)}
+    assert place.client.exists(f"{place.base}todo") == 0
+
+
+def test_a_sweep_makes_right_what_is_known(place: Place) -> None:
+    park(place.store, "t", "a")
+    place.client.delete(f"{place.base}known")  # Somebody has.
+    place.store.sweep(NOW)
+    assert place.known == {b"t", b"a"}
+    (release,) = place.store.finish([Ending("a")], NOW).releases
+    assert place.store.claim([("t", release.publication)], NOW) == [True]
+    place.client.delete(f"{place.base}task:t")  # It has run for longer than that is kept.
+    place.client.sadd(f"{place.base}known", *[f"odd-{number}" for number in range(1000)])
+    for _ in range(200):
+        place.store.sweep(NOW)
+    assert place.known == set()
+
+
 def test_successes_are_remembered_together_and_for_so_long(place: Place) -> None:
     ids = [f"d{number}" for number in range(250)]
     finish(place.store, *ids, keep=True)
@@ -97,13 +144,13 @@ def test_successes_are_remembered_together_and_for_so_long(place: Place) -> None
     assert place.client.scard(book) == 250
     assert park(place.store, "t", *ids).answer is Answer.READY
     hour = 3600.0
-    place.store.finish([Ending("later", keep=True)], NOW + 2 * hour)
+    place.store.finish([Ending("later", keep=True)], NOW + 4 * hour)
     assert len(place.books) == 2
     place.store.sweep(NOW + DAY - 1)
     assert set(place.store.look(["d0", "later"])) == {"d0", "later"}
-    place.store.sweep(NOW + DAY + hour)
+    place.store.sweep(NOW + DAY + 3.5 * hour)
     assert set(place.store.look(["d0", "later"])) == {"later"}
-    place.store.sweep(NOW + DAY + 3 * hour)
+    place.store.sweep(NOW + DAY + 8 * hour)
     assert place.books == []
 
 

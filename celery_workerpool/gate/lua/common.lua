@@ -45,11 +45,17 @@ local function blame(id, ended, policy)
   return {policy == 'cancel' and 'revoked' or ended[1], id, ended[2]}
 end
 
+-- More may be heard of a task that has not ended, or that others wait for.
+local function forget(id)
+  local state = call('HGET', key('task', id), 'state')
+  if state and state ~= 'ended' then return end
+  if call('EXISTS', key('waits', id)) == 0 then call('SREM', KNOWN, id) end
+end
+
 local function unhook(id, home)
   for _, name in ipairs(call('SMEMBERS', key('open', id))) do
-    local waits = key('waits', name)
-    call('SREM', waits, id)
-    if call('EXISTS', waits, key('task', name)) == 0 then call('SREM', KNOWN, name) end
+    call('SREM', key('waits', name), id)
+    forget(name)
   end
   call('DEL', key('open', id))
   call('ZREM', key('parked', home), id)
@@ -111,13 +117,14 @@ end
 
 local function continue_todo()
   for _, id in ipairs(call('SRANDMEMBER', G .. 'todo', 100)) do
-    if args.budget <= 0 then more = 1 return end
+    if args.budget <= 0 then break end
     local ended = ending(id)
     if not ended or tell(id, ended) then
       call('SREM', G .. 'todo', id)
-      call('SREM', KNOWN, id)
+      forget(id)
     end
   end
+  if call('EXISTS', G .. 'todo') == 1 then more = 1 end
 end
 
 -- Publications that are overdue.

@@ -1,7 +1,7 @@
 -- args.items: {id, kind, error, keep}; ARGV[2], ARGV[3]: ids of others that are done, with null
 -- characters between them: to be kept, and not. Returns {releases, more}.
 local AT_ONCE = 100 -- tasks written to a book at once
-local PAGES = 24 -- books for the time that an end is remembered
+local PAGES = 8 -- books for the time that an end is remembered
 
 local function end_it(id, kind, error)
   local task = key('task', id)
@@ -13,7 +13,7 @@ local function end_it(id, kind, error)
     call('HDEL', task, 'parcel')
     call('EXPIRE', task, args.keep)
   end
-  if tell(id, {kind, error}) then call('SREM', KNOWN, id) end
+  if tell(id, {kind, error}) then forget(id) end
 end
 
 -- A key for each task would cost three times the time, and twice the memory.

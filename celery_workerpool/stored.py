@@ -83,6 +83,10 @@ class SuccessfulResults(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._results)
 
+    def __json__(self) -> dict[str, Any]:
+        """For kombu's serializer: a task may return it."""
+        return self._results
+
     @property
     def _results(self) -> dict[str, Any]:
         if self._fetched is None:

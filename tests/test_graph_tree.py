@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from billiard.exceptions import TimeLimitExceeded
+from celery import Celery
+from celery.exceptions import CeleryCommandException
 from click import unstyle
 
 from celery_workerpool import TaskStatus
+from celery_workerpool.cli.graph import _collect as collect_of
 from celery_workerpool.cli.graph import tree
 from celery_workerpool.gate.records import Ending, EndKind, Record, State
 from celery_workerpool.gate.tree import Node, collect, in_workers, with_open
@@ -132,3 +136,10 @@ def test_the_tree_in_a_terminal() -> None:
     twice = {"x": Node("x", dependencies=("y", "y2")), "y2": Node("y2", dependencies=("y",))}
     twice["y"] = Node("y", dependencies=("z",))
     assert sum("(see above)" in line for line in tree(twice, "x")) == 1
+
+
+def test_what_only_a_worker_can_see_is_not_denied() -> None:
+    app = Celery("graph", broker="memory://", set_as_current=False)
+    app.conf.workerpool_gate_store = "memory://"
+    with pytest.raises(CeleryCommandException, match="memory://: what waits there only its worker"):
+        collect_of(app, ("x",))

@@ -15,6 +15,7 @@ from celery.exceptions import CeleryCommandException
 from celery.platforms import EX_FAILURE, EX_UNAVAILABLE
 
 from ..errors import SettingsError
+from ..gate.memory import MemoryStore
 from ..gate.opening import open_store
 from ..gate.tree import Node, collect, in_workers
 from ..settings import Settings
@@ -69,6 +70,9 @@ def _collect(app: Any, task_ids: tuple[str, ...]) -> dict[str, Node]:
         raise CeleryCommandException(str(exc), EX_UNAVAILABLE) from exc
     if store is None:
         text = "tasks cannot wait for others here: workerpool_gate_store is not set"
+        raise CeleryCommandException(text, EX_UNAVAILABLE)
+    if isinstance(store, MemoryStore):
+        text = "workerpool_gate_store is memory://: what waits there only its worker can see"
         raise CeleryCommandException(text, EX_UNAVAILABLE)
     try:
         return collect(task_ids, store.look, partial(get_many, app.backend))

@@ -184,10 +184,11 @@ class Courier:
 
     def _work(self, keeper: Keeper) -> None:
         keeper.flush()
-        self._serve(self._parkings, keeper.park)
-        self._serve(self._claims, keeper.claim)
+        # First, for what comes may have the id of a task that has ended.
         if not self._crowded or time.monotonic() >= self._next_report:
             self._report(keeper)
+        self._serve(self._parkings, keeper.park)
+        self._serve(self._claims, keeper.claim)
         if self._parkings or self._claims:  # More than one round takes.
             self._hurry()
         elif self._endings:

@@ -205,6 +205,7 @@ class Gate:
             expires=_moment(headers.get("expires")),
             replaced=_nesting(headers.get("replaced_task_nesting")),
             name=_name(headers),
+            anew=_is_new(message),
         )
 
     def _answered(self, answers: Answers) -> None:
@@ -229,11 +230,14 @@ class Gate:
                 kept.append((held, verdict))
         for held, verdict in kept:
             held.message.ack_log_error(logger, consumer.connection_errors)
-            self._announce_kept(held.message.headers["id"], verdict)
+            self._announce_kept(held.message, verdict)
 
-    def _announce_kept(self, task_id: str, verdict: Verdict) -> None:
+    def _announce_kept(self, message: Any, verdict: Verdict) -> None:
+        task_id = message.headers["id"]
         if verdict.answer is Answer.DUPLICATE:
-            logger.info("Another copy of task %s has come and is dropped", task_id)
+            again = PUBLICATION in message.headers or not _is_new(message)
+            level = logging.INFO if again else logging.WARNING
+            logger.log(level, "Another copy of task %s has come and is dropped", task_id)
         elif self._wanted:
             self._send(TaskBlocked(task_id, list(verdict.open[:TOLD]), len(verdict.open)))
 
@@ -326,6 +330,11 @@ def _name(headers: dict[str, Any]) -> str:
     """As workers show it in their logs."""
     shadow = headers.get("shadow")
     return plain(shadow if shadow and isinstance(shadow, str) else str(headers.get("task")))
+
+
+def _is_new(message: Any) -> bool:
+    """Whether the broker delivers it for the first time, as far as it says so."""
+    return not message.delivery_info.get("redelivered")
 
 
 def _moment(value: object) -> float | None:

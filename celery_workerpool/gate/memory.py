@@ -48,8 +48,8 @@ class _Entry:
     forget_at: float = 0.0  # CLAIMED and ENDED
 
     def is_followed_by(self, parking: Parking) -> bool:
-        """Whether it has run, and replaced itself by that one."""
-        return self.state is State.CLAIMED and parking.replaced > self.parking.replaced
+        """Whether that one is no copy of it."""
+        return parking.may_follow(self.state, self.parking.replaced)
 
 
 @dataclass(slots=True)

@@ -75,6 +75,8 @@ class Parking:
         replaced: how many tasks of the same id this one comes after: such as have replaced
             themselves (``Task.replace``) by it. One that ran may be followed by one that waits.
         name: what people know it by.
+        anew: the broker has not delivered it before, so one of the same id that has ended was
+            another task.
     """
 
     id: str
@@ -86,6 +88,13 @@ class Parking:
     known: tuple[Ending, ...] = ()
     replaced: int = 0
     name: str = ""
+    anew: bool = False
+
+    def may_follow(self, state: State, replaced: int) -> bool:
+        """Whether it is not another copy of the one that the store has of this id."""
+        if state is State.ENDED:
+            return self.anew
+        return state is State.CLAIMED and self.replaced > replaced
 
 
 class Answer(enum.StrEnum):

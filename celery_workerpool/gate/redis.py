@@ -54,6 +54,7 @@ class RedisStore:
                 "deadline": parking.deadline,
                 "expires": parking.expires,
                 "replaced": parking.replaced,
+                "anew": parking.anew,
                 "name": parking.name,
                 "known": {end.id: [end.kind.value, end.error] for end in parking.known},
             }

@@ -147,7 +147,9 @@ class SqlStore:
         for parking in parkings:
             verdict = _judge(parking, {**ended, **{end.id: end for end in parking.known}})
             before = here.get(parking.id)
-            if parking.id in parked or (before is not None and not _follows(parking, before)):
+            if parking.id in parked or (
+                before is not None and not parking.may_follow(State(before.state), before.replaced)
+            ):
                 verdict = Verdict(Answer.DUPLICATE)
             elif verdict.answer is Answer.PARKED:
                 verdict = replace(verdict, awaited=parking.id in awaited)
@@ -161,7 +163,8 @@ class SqlStore:
         for chunk in chunks(replaced):
             # Should one have been replaced just now, the insertion fails, and all is begun again.
             t = self._db.tasks
-            c.execute(delete(t).where(t.c.id.in_(chunk), t.c.state == State.CLAIMED))
+            over = t.c.state.in_((State.CLAIMED.value, State.ENDED.value))
+            c.execute(delete(t).where(t.c.id.in_(chunk), over))
         if tasks:
             c.execute(insert(self._db.tasks), tasks)
             c.execute(insert(self._db.waits), waits)
@@ -378,11 +381,6 @@ class SqlStore:
         else:
             self._page = (tasks[-1], "") if len(tasks) == PAGE else ("", "")
         return tuple(tasks), tuple(pending)
-
-
-def _follows(parking: Parking, before: Row[Any]) -> bool:
-    """Whether the task that was there has run, and replaced itself by this one."""
-    return bool(before.state == State.CLAIMED and parking.replaced > before.replaced)
 
 
 def _judge(parking: Parking, known: Mapping[str, Ending]) -> Verdict:

@@ -92,7 +92,8 @@ def _imported(path: str, ctx: TaskContext) -> Callable[..., Any]:
     except ModuleNotFoundError as exc:
         if exc.name is None or not (module_name + ".").startswith(exc.name + "."):
             raise  # The module is there, and something that it imports is not.
-        raise TaskDataError(f"function = {path!r}: no module {module_name!r} here") from None
+        text = f"no module {module_name!r} in PYTHONPATH"
+        raise TaskDataError(f"function = {path!r}: {text}") from None
     target = getattr(module, name, None)
     # What a module imported for itself (os.system, say) is not its own to offer.
     offered = getattr(module, "__all__", None)

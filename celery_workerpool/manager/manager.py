@@ -116,6 +116,8 @@ class Manager(Asking):
         opened = self._open()
         if options.get("task_id") is not None:
             raise InvalidTaskError("task_id", options["task_id"], "no id, as there are many tasks")
+        if not isinstance(tasks, Mapping):
+            raise InvalidTaskError("tasks", tasks, "an object with tasks by their names")
         specs = {name: TaskSpec.of(task) for name, task in tasks.items()}
         made = opened.sender.prepare_graph(specs, options)
         self._submit_all(opened, list(made.values()), callback)

@@ -13,6 +13,8 @@ from typing import Any
 from celery import chain, group, states
 from celery.result import AsyncResult
 
+from celery_workerpool.gate.opening import open_store
+from celery_workerpool.settings import Settings
 from tests.support.waiting import wait_until
 from tests.support.worker import CeleryWorker
 
@@ -59,6 +61,22 @@ def ended(worker: CeleryWorker, result: AsyncResult) -> tuple[str, str]:
     wait_until(lambda: worker.state(result) in states.READY_STATES, f"an end of {result.id}")
     end = worker.app.AsyncResult(result.id)
     return end.state, f"{type(end.result).__name__}: {end.result}"
+
+
+def test_an_id_may_be_used_again(make_worker: Workers, tmp_path: Path) -> None:
+    with two_workers(make_worker) as (worker, _):
+        store = open_store(worker.app, Settings.of_app(worker.app))
+        assert store is not None
+        for number in range(5):
+            first = worker.send("wait_for_file", str(tmp_path / f"go-{number}"))
+            again = worker.send("add", number, 1, task_id="nightly", **after(first))
+            wait_for_parked(worker, 1)
+            (tmp_path / f"go-{number}").touch()
+            assert again.get(timeout=30) == number + 1
+            again.forget()
+            wait_until(lambda: store.look(["nightly"])["nightly"].ending, "the store is told")
+        assert "is dropped" not in worker.log
+    store.close()
 
 
 def test_a_task_runs_when_all_that_it_waits_for_is_done(

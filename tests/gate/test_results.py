@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from celery import Celery
+from kombu.utils.json import dumps, loads
 from sqlalchemy import Engine, event, text
 
 from celery_workerpool.errors import DependencyFailedError
@@ -107,6 +108,9 @@ def test_a_database_is_asked_once_for_many(app: Celery) -> None:
     assert dict(SuccessfulResults(backend, ["a", "c", "b"])) == {
         "a": {"of": "a"},
         "b": {"of": "b"},
+    }
+    assert loads(dumps({"returned": SuccessfulResults(backend, ["a"])})) == {
+        "returned": {"a": {"of": "a"}}
     }
 
 

@@ -241,6 +241,23 @@ def test_the_store_tells_what_it_knows(make_store: MakeStore) -> None:
     assert (record.state, record.ending) == (State.ENDED, Ending("a", EndKind.FAILED, "no"))
 
 
+def test_an_id_may_be_used_again_when_its_task_has_ended(make_store: MakeStore) -> None:
+    store = make_store()
+    park(store, "t", "a")
+    assert park(store, "t", "b", anew=True).answer is Answer.DUPLICATE
+    finish(store, "a")
+    assert park(store, "t", "b", anew=True).answer is Answer.DUPLICATE
+    finish(store, "t", kind=EndKind.FAILED, error="x")
+    assert park(store, "t", "b").answer is Answer.DUPLICATE, "the broker has delivered it before"
+    verdict = park(store, "t", "b", anew=True)
+    assert (verdict.answer, verdict.open) == (Answer.PARKED, ("b",))
+    assert store.look(["t"])["t"].state is State.PARKED
+    (release,) = store.finish([Ending("b")], NOW).releases
+    assert store.claim([("t", release.publication)], NOW) == [True]
+    assert finish(store, "t") == {}
+    assert store.look(["t"])["t"].ending == Ending("t")
+
+
 def test_a_sweep_tells_whether_tasks_have_waited_lately(make_store: MakeStore) -> None:
     store = make_store()
     finish(store, "a", "b", keep=True)

@@ -97,7 +97,7 @@ def test_a_module_may_say_what_it_offers(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_modules_that_are_not_there() -> None:
-    with pytest.raises(TaskDataError, match=r"no module 'nowhere\.jobs' here"):
+    with pytest.raises(TaskDataError, match=r"no module 'nowhere\.jobs' in PYTHONPATH"):
         call("nowhere.jobs.price", modules=("nowhere.*",))
 
 

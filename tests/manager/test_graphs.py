@@ -210,3 +210,12 @@ def test_a_type_and_a_payload_make_a_task() -> None:
     made = TaskSpec.of(CALL)
     assert (made.type, made.payload, made.after) == (*CALL, ())
     assert TaskSpec.of(made) is made
+
+
+def test_a_graph_is_tasks_by_name(app: Celery) -> None:
+    tasks: Any = [CALL]
+    with (
+        WorkerManager(ManagerSettings(), lambda: app, lambda _timeout: close(app)) as manager,
+        pytest.raises(InvalidTaskError, match=r"^tasks = .*: expected an object with tasks by"),
+    ):
+        manager.submit_graph(tasks)

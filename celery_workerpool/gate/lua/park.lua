@@ -1,12 +1,13 @@
--- args.items: {id, dependencies, policy, deadline, expires, replaced, name,
+-- args.items: {id, dependencies, policy, deadline, expires, replaced, name, anew,
 --   known = {id = {kind, error}}}
 -- ARGV[2…]: their parcels. Returns {answer, cause or false, open, awaited} for each.
 local function park(item, parcel)
   local id, task = item.id, key('task', item.id)
   local before = call('HMGET', task, 'state', 'replaced')
   if before[1] then
-    -- One that has run may have replaced itself by this one.
-    local follows = before[1] == 'claimed' and item.replaced > tonumber(before[2] or 0)
+    -- One that has run may have replaced itself by this one, and an id may be used again.
+    local follows = before[1] == 'ended' and item.anew
+      or before[1] == 'claimed' and item.replaced > tonumber(before[2] or 0)
     if not follows then return {'duplicate', false, {}, 0} end
   end
   local open = {}

@@ -28,6 +28,7 @@ from ..policy.graph import HEADER, Dependencies, plain
 from ..settings import Settings
 from .courier import Answers, Arrival, Courier
 from .holders import Workers
+from .inquiry import in_thread
 from .keeper import Keeper
 from .opening import open_store
 from .parcel import CAUSE, PUBLICATION, Parcel
@@ -125,7 +126,7 @@ class Gate:
     def _make_keeper(self, store: Store) -> Keeper:
         """In the courier's thread, whose result backend is its own."""
         workers = Workers(self._app, self._hostname)
-        return Keeper(store, Results(self._app), Publisher(self._app), workers)
+        return Keeper(store, Results(self._app), Publisher(self._app), workers, ask=in_thread)
 
     @property
     def counts(self) -> Counts:

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from ..policy.graph import describe_cycle, find_cycle
 from .apart import ask_apart
+from .inquiry import Ask, Inquiry, at_once
 from .records import (
     Answer,
     Cause,
@@ -39,9 +40,8 @@ logger = logging.getLogger(__name__)
 #: between two of the latter. They find what the first kind had no time for, or a crash undid.
 SEARCHED, SEARCHED_LATER = 200, 5000
 SEARCH_INTERVAL = 60.0
-#: Tasks that workers are asked for at once, about; and how many times as long as that took nobody
-#: is asked again, since what waits for the store's thread waits for the answers, too.
-ASKED_FOR, INQUIRY_PAUSE = 1000, 3
+#: Tasks that workers are asked for at once, about.
+ASKED_FOR = 1000
 
 
 class Ends(Protocol):
@@ -78,6 +78,7 @@ class Keeper:
         outlet: Outlet,
         holders: Holders,
         clock: Callable[[], float] = time.time,
+        ask: Ask = at_once,
     ) -> None:
         self._store = store
         self._results = results
@@ -87,7 +88,8 @@ class Keeper:
         #: Tasks that have waited for too long, and what nothing was heard of.
         self._overdue: dict[str, tuple[str, ...]] = {}
         self._lost: set[str] = set()  # what nobody had at the last inquiry
-        self._next_inquiry = clock()
+        self._ask = ask
+        self._inquiry: Inquiry | None = None
         #: Released, and not yet published. What is lost here is released again by a sweep.
         self._outbox: deque[Release] = deque()
         self._next_search = clock() + SEARCH_INTERVAL
@@ -140,8 +142,11 @@ class Keeper:
         if ended := self._results.look(found.open):
             self.finish(ended)
         self._overdue |= found.overdue
-        if self._overdue and self._clock() >= self._next_inquiry:
-            self._inquire()
+        if self._inquiry is None and self._overdue:
+            self._inquiry = self._inquire()
+        if self._inquiry is not None and self._inquiry.held.done():
+            inquiry, self._inquiry = self._inquiry, None
+            self._conclude(inquiry)
         if found.tasks and self._clock() >= self._next_search:
             self._next_search = self._clock() + SEARCH_INTERVAL
             self._refuse_cycles(found.tasks, SEARCHED_LATER)
@@ -220,13 +225,8 @@ class Keeper:
                 return some
             turn = self._store.finish([], self._clock())
 
-    def _inquire(self) -> None:
-        """Release overdue tasks, so that they fail, unless what they wait for is somewhere.
-
-        That takes two inquiries, with the thread's other work in between.
-        What is lost of this by a crash is overdue again in a minute.
-        """
-        began = self._clock()
+    def _inquire(self) -> Inquiry:
+        """Ask the workers for what overdue tasks wait for; a later sweep hears the answer."""
         asked: dict[str, tuple[str, ...]] = {}
         lost: set[str] = set()
         for task_id, unknown in self._overdue.items():
@@ -234,7 +234,17 @@ class Keeper:
             lost.update(unknown)
             if len(lost) >= ASKED_FOR:
                 break
-        lost -= self._holders.holding(sorted(lost))
+        names = sorted(lost)
+        held = self._ask(lambda: self._holders.holding(names))
+        return Inquiry(asked, frozenset(lost), held)
+
+    def _conclude(self, inquiry: Inquiry) -> None:
+        """Release overdue tasks, so that they fail, unless what they wait for is somewhere.
+
+        That takes two inquiries. What is lost of this by a crash is overdue again in a minute.
+        """
+        asked = inquiry.waiting
+        lost = set(inquiry.lost - inquiry.held.result())
         ended = self._results.look(sorted(lost))
         self.finish(ended)
         lost.difference_update(ending.id for ending in ended)
@@ -252,7 +262,6 @@ class Keeper:
         for task_id, unknown in asked.items():
             if task_id in causes or lost.isdisjoint(unknown):
                 del self._overdue[task_id]
-        self._next_inquiry = self._clock() + INQUIRY_PAUSE * (self._clock() - began)
         self.flush()
 
     def _refuse_cycles(self, ids: Iterable[str], limit: int) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
 
 from celery_workerpool.gate.holders import Workers
-from celery_workerpool.gate.keeper import ASKED_FOR, INQUIRY_PAUSE, Keeper
+from celery_workerpool.gate.inquiry import Ask, Question, at_once, in_thread
+from celery_workerpool.gate.keeper import ASKED_FOR, Keeper
 from celery_workerpool.gate.memory import MemoryStore
 from celery_workerpool.gate.records import Cause, CauseKind, Ending, Release, State
 
@@ -17,11 +20,10 @@ from .test_stores import NOW, park, parking
 
 
 class World:
-    """Results, broker, workers, and the time that passes while these are asked."""
+    """Results, broker and workers."""
 
-    def __init__(self) -> None:
+    def __init__(self, ask: Ask = at_once) -> None:
         self.now = NOW
-        self.asking_takes = 0.0
         self.meanwhile: Callable[[], object] = lambda: None
         self.held: set[str] = set()
         self.results: dict[str, Ending] = {}
@@ -29,18 +31,21 @@ class World:
         self.published: dict[str, Cause | None] = {}
         self.away = False
         self.store = MemoryStore()
-        self.keeper = Keeper(self.store, self, self, self, clock=lambda: self.now)
+        self.keeper = Keeper(self.store, self, self, self, clock=lambda: self.now, ask=ask)
 
     def look(self, ids: Iterable[str]) -> list[Ending]:
         return [self.results[name] for name in ids if name in self.results]
 
     def holding(self, ids: Sequence[str]) -> set[str]:
         if self.away:
-            raise ConnectionError("no answer")
+            self.no_answer()
         self.asked.append(list(ids))
-        self.now += self.asking_takes
         self.meanwhile()
         return self.held.intersection(ids)
+
+    @staticmethod
+    def no_answer() -> set[str]:
+        raise ConnectionError("no answer")
 
     def publish(self, releases: Sequence[Release]) -> Sequence[Release]:
         self.published.update((release.id, release.cause) for release in releases)
@@ -129,17 +134,43 @@ def test_while_nobody_can_be_asked_nothing_fails() -> None:
 
 def test_many_are_asked_for_in_turn_and_others_get_theirs() -> None:
     world = World()
-    world.asking_takes = 2.0
     count = 2 * ASKED_FOR + 1
     world.store.park([parking(f"t{i}", f"d{i}", deadline=NOW + 10) for i in range(count)], NOW)
     world.sweep(later=11)
     assert len(world.asked[0]) == ASKED_FOR
-    world.sweep(later=INQUIRY_PAUSE * 2.0 - 0.1)
-    assert len(world.asked) == 1, "it would do nothing else"
     for _ in range(5):
-        world.sweep(later=INQUIRY_PAUSE * 2.0)
+        world.sweep(later=5)
     assert len(world.published) == count
     assert sum(map(len, world.asked)) == 2 * count, "each twice"
+
+
+def test_others_are_released_while_workers_are_asked() -> None:
+    answers: list[tuple[Question, Future[set[str]]]] = []
+
+    def ask(question: Question) -> Future[set[str]]:
+        answers.append((question, Future()))
+        return answers[-1][1]
+
+    world = World(ask)
+    park(world.store, "t", "lost", deadline=NOW + 10)
+    park(world.store, "other", "done")
+    for number in range(2):
+        world.sweep(later=11)
+        world.sweep()
+        assert len(answers) == number + 1, "one after the other"
+        assert world.keeper.finish([Ending("done" if number == 0 else "x")]) is (number == 0)
+        assert world.published == {"other": None}
+        question, answer = answers[-1]
+        answer.set_result(question())
+        world.sweep()
+    assert world.published["t"] == Cause(CauseKind.UNKNOWN, "lost")
+
+
+def test_the_answer_comes_from_a_thread_that_ends_with_it(leak_check: None) -> None:
+    asked_in = in_thread(lambda: {threading.current_thread().name})
+    assert asked_in.result(timeout=30) == {"workerpool-inquiry"}
+    with pytest.raises(ConnectionError):
+        in_thread(World.no_answer).result(timeout=30)
 
 
 def test_of_a_thousand_that_are_lost_a_hundred_are_named() -> None:

@@ -3,7 +3,7 @@
 --   task:ID      hash   state, parcel, … of a task that was parked once
 --   open:ID      set    what a parked task waits for
 --   waits:ID     set    the parked tasks that wait for ID
---   ended:ID     text   how ID ended ("failed:error"), while it is remembered
+--   ended:ID     text   how ID ended ("done:", "failed:error"), while it is remembered
 --   done:…       set    tasks that have succeeded within some time, while they are remembered
 --   books        sorted set of those sets by the time until which they are remembered
 --   known        set    tasks that have an entry above and may be heard of again, and some others

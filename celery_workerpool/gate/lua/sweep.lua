@@ -35,16 +35,17 @@ local tasks = call('ZRANGE', key('parked', HOME), cursor, cursor + args.page - 1
 call('SET', key('cursor', HOME), #tasks == args.page and cursor + args.page or 0)
 local open, seen = {}, {}
 for _, id in ipairs(tasks) do
-  call('SADD', KNOWN, id) -- It is known, unless somebody has taken keys out of the store.
   if #open >= args.page_open then break end
   for _, name in ipairs(call('SRANDMEMBER', key('open', id), args.page_open - #open)) do
     if not seen[name] then
       seen[name] = true
       open[#open + 1] = name
-      call('SADD', KNOWN, name)
     end
   end
 end
+-- They are known, unless somebody has taken keys out of the store.
+if #tasks > 0 then call('SADD', KNOWN, unpack(tasks)) end
+if #open > 0 then call('SADD', KNOWN, unpack(open)) end
 -- Of a task whose end nobody has told, its key expires; and nothing waits for it by then.
 local scanned = call('SSCAN', KNOWN, call('GET', key('scan', HOME)) or 0, 'COUNT', args.page)
 call('SET', key('scan', HOME), scanned[1])

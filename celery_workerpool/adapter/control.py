@@ -10,7 +10,7 @@ from celery.worker.control import control_command, inspect_command, nok
 
 from ..errors import InvalidTaskError
 from .handle import seconds
-from .whereabouts import describe, requests, until
+from .whereabouts import describe, info, requests
 
 
 @inspect_command()
@@ -80,10 +80,7 @@ def workerpool_query_task(state: Any, ids: Any, brief: bool = False, **_: object
     # In the place of Celery's command, which does not see all that are tried again, does not say
     # when they are, nor can it answer where arguments are not what JSON can hold.
     return {
-        request.id: (
-            control._state_of_task(request),
-            {} if brief else {**request.info(), "until": until(request)},
-        )
+        request.id: (control._state_of_task(request), {} if brief else info(request))
         for request in requests(list(maybe_list(ids) or ()))
     }
 

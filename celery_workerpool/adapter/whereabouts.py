@@ -31,7 +31,7 @@ def describe(task_id: str, consumer: Any) -> dict[str, Any]:
     if request in worker_state.active_requests:
         return {**found, "place": "running"}
     if handle is None or handle.state is not JobState.WAITING or handle.ticket is None:
-        return {**found, "place": "scheduled", "until": until(request)}
+        return {**found, "place": "scheduled", "until": _until(request)}
     others = [
         other
         for other in map(_handle, worker_state.reserved_requests)
@@ -55,7 +55,13 @@ def requests(ids: Collection[str]) -> list[Any]:
     return list(found.values())
 
 
-def until(request: Any) -> float | None:
+def info(request: Any) -> dict[str, Any]:
+    """What Celery tells of a task; until when it waits, too, if it waits for its time."""
+    scheduled = request in worker_state.scheduled_requests
+    return {**request.info(), **({"until": _until(request)} if scheduled else {})}
+
+
+def _until(request: Any) -> float | None:
     """When a task may start, in seconds since the epoch; None: at any time."""
     return request.eta.timestamp() if isinstance(request.eta, datetime) else None
 

@@ -145,6 +145,6 @@ def in_workers(
                     status=_HELD.get(state, node.status),
                     name=node.name or info["name"],
                     unknown=False,
-                    until=None if state in _HELD else info.get("until"),
+                    until=info.get("until"),
                 )
     return found

@@ -1,7 +1,8 @@
 """A process for every 50 tasks that does nothing, beside this pool: the ceiling of recycling.
 
-The process is forked from one that is as large as the worker, and ends at once. A pool that gives
-50 tasks a process of their own has that to do, and everything else that a child does comes on top.
+The process is forked from one that is as large as the worker, and ends at once. A pool that forks
+children of that size for every 50 tasks has that to do, and all else that a child does comes on
+top.
 """
 
 from __future__ import annotations

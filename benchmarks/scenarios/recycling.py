@@ -7,7 +7,7 @@ rate itself.
 
 What this pool would keep if a child cost nothing but its fork and its exit: the same stream
 without the limit, while for every 50 tasks a process of the worker's size is forked and ends at
-once. No pool that gives 50 tasks a process of their own can keep more at that rate.
+once. No pool that forks such a process for every 50 tasks can keep more at that rate.
 
 Held against: at least 90 % of the throughput without a limit.
 """

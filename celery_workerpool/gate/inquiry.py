@@ -30,22 +30,19 @@ class Inquiry:
 def at_once(question: Question) -> Future[set[str]]:
     """Have the answer before anything else is done."""
     answer: Future[set[str]] = Future()
-    try:
-        answer.set_result(question())
-    except Exception as exc:  # Whatever it is, it is raised where the answer is wanted.
-        answer.set_exception(exc)
+    _ask(question, answer)
     return answer
 
 
 def in_thread(question: Question) -> Future[set[str]]:
     """Ask in a thread, which ends with the answer."""
     answer: Future[set[str]] = Future()
-
-    def ask() -> None:
-        try:
-            answer.set_result(question())
-        except Exception as exc:  # As above.
-            answer.set_exception(exc)
-
-    Thread(target=ask, name="workerpool-inquiry", daemon=True).start()
+    Thread(target=_ask, args=(question, answer), name="workerpool-inquiry", daemon=True).start()
     return answer
+
+
+def _ask(question: Question, answer: Future[set[str]]) -> None:
+    try:
+        answer.set_result(question())
+    except Exception as exc:  # Whatever it is, it is raised where the answer is wanted.
+        answer.set_exception(exc)

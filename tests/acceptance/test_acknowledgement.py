@@ -112,8 +112,8 @@ def test_a_killed_child_is_noticed_at_once(
                 r"\d+\.\d MiB resident \d+\.\d s before its end"
                 r"(, no OOM kill|, killed by the kernel's OOM killer)?\)\. "
                 rf"Task: tests\.support\.endings\.stay\[{result.id}\]\."
-                r"(\nMemory in MiB: (\d+\.\d \((before its task|-\d+\.\d s)\)(, )?)+"
-                r"; peak \d+\.\d MiB\.)?",
+                r"(\nMemory in MiB: (\d+\.\d \(before its task\), )?"
+                r"(\d+\.\d \(-\d+\.\d s\)(, )?)+; peak \d+\.\d MiB\.)?",
                 str(error),
             ), error
         record_property("milliseconds from kill to stored failure", [round(d) for d in delays])

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from celery_workerpool.gate import redis as module
-from celery_workerpool.gate.records import Answer, Cause, CauseKind, Ending, EndKind
+from celery_workerpool.gate.records import Answer, Cause, CauseKind, Ending, EndKind, Turn
 from celery_workerpool.gate.redis import RedisStore
 from celery_workerpool.gate.store import Terms
 
@@ -36,6 +36,14 @@ class Place:
     def books(self) -> list[bytes]:
         """Where tasks are that have succeeded."""
         return list(self.client.scan_iter(f"{self.base}done:*"))
+
+    def released(self, turn: Turn) -> list[str]:
+        """What that turn and those that follow it release."""
+        found = [release.id for release in turn.releases]
+        while turn.more:
+            turn = self.store.finish([], NOW)
+            found += [release.id for release in turn.releases]
+        return found
 
 
 @pytest.fixture
@@ -79,13 +87,9 @@ def test_a_crowd_that_is_told_bit_by_bit_is_forgotten_too(
     ids = [f"t{number}" for number in range(10)]
     for task_id in ids:
         park(place.store, task_id, "a")
-    released, turn = [], place.store.finish([Ending("a")], NOW)
+    turn = place.store.finish([Ending("a")], NOW)
     assert len(turn.releases) == 3
-    released += turn.releases
-    while turn.more:
-        turn = place.store.finish([], NOW)
-        released += turn.releases
-    assert sorted(release.id for release in released) == ids
+    assert sorted(place.released(turn)) == ids
     finish(place.store, *ids)
     assert place.known == set()
 
@@ -100,11 +104,7 @@ def test_a_crowd_whose_end_was_forgotten_half_way_is_told_by_the_next(
     released = [release.id for release in place.store.finish([Ending("a")], NOW).releases]
     place.client.delete(f"{place.base}ended:a")  # Its time is over, and the worker is gone.
     assert place.store.sweep(NOW).turn.releases == []
-    turn = place.store.finish([Ending("a")], NOW)
-    released += [release.id for release in turn.releases]
-    while turn.more:
-        turn = place.store.finish([], NOW)
-        released += [release.id for release in turn.releases]
+    released += place.released(place.store.finish([Ending("a")], NOW))
     assert sorted(released) == ids
 
 
@@ -115,9 +115,7 @@ def test_many_crowds_are_told_without_waiting_for_sweeps(
     ends = [f"d{number}" for number in range(300)]
     for end in ends:
         park(place.store, f"waits-for-{end}", end, "another")
-    turn = place.store.finish([Ending(end) for end in ends], NOW)
-    while turn.more:
-        turn = place.store.finish([], NOW)
+    assert place.released(place.store.finish([Ending(end) for end in ends], NOW)) == []
     records = place.store.look([f"waits-for-{end}" for end in ends]).values()
     assert {record.open for record in records} == {("another",)}
     assert place.client.exists(f"{place.base}todo") == 0

@@ -16,19 +16,11 @@ local function end_it(id, kind, error)
   if tell(id, {kind, error}) then forget(id) end
 end
 
--- A key for each task would cost three times the time, and twice the memory.
-local function keep(ids)
-  local book = key('done:' .. args.keep, math.floor(NOW / math.ceil(args.keep / PAGES)))
-  call('SADD', book, unpack(ids))
-  call('EXPIRE', book, args.keep + 3600) -- Sweeps are earlier.
-  call('ZADD', BOOKS, NOW + args.keep, book)
-end
-
 -- Most tasks have never waited, and nobody waits for them.
-local function done(text, kept)
+local function done(text, book)
   local ids = {}
   local function serve()
-    if kept then keep(ids) end
+    if book then call('SADD', book, unpack(ids)) end
     for _, id in ipairs(ids) do
       if call('SISMEMBER', KNOWN, id) == 1 then end_it(id, 'done', '') end
     end
@@ -41,8 +33,14 @@ local function done(text, kept)
   if #ids > 0 then serve() end
 end
 
-done(ARGV[2], true)
-done(ARGV[3], false)
+if ARGV[2] ~= '' then
+  -- A key for each task would cost three times the time, and twice the memory.
+  local book = key('done:' .. args.keep, math.floor(NOW / math.ceil(args.keep / PAGES)))
+  done(ARGV[2], book)
+  call('EXPIRE', book, args.keep + 3600) -- Sweeps are earlier.
+  call('ZADD', BOOKS, NOW + args.keep, book)
+end
+done(ARGV[3], nil)
 for _, item in ipairs(args.items) do
   local id, kind, error = item[1], item[2], item[3]
   if item[4] then call('SETEX', key('ended', id), args.keep, kind .. ':' .. error) end

@@ -19,7 +19,9 @@ class Acknowledgements:
     """
 
     def __init__(self, waiting: Callable[[], int]) -> None:
-        self._of = (redis.Acknowledgements(), rabbitmq.Acknowledgements(waiting))
+        #: With those of Redis go fetches, and the other way round.
+        self.redis = redis.Acknowledgements()
+        self._of = (self.redis, rabbitmq.Acknowledgements(waiting))
 
     def connected(self, hub: Any, channel: Any) -> None:
         """There is a connection.

@@ -15,6 +15,7 @@ that no child is running and let the others be acknowledged there.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from celery.worker import state as worker_state
@@ -38,6 +39,10 @@ class Redelivery:
                 channel.do_restore = False
                 self._waiting |= set(qos._delivered) - set(qos._dirty)
                 self._note_running()
+
+    def put_back(self, tags: Iterable[str]) -> None:
+        """Remember messages that the worker has not read; there need be none."""
+        self._waiting.update(tags)
 
     def connected(self, channel: Any) -> None:
         """With the next connection."""

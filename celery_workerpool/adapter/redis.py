@@ -11,11 +11,13 @@ For each message it writes two keys, and deletes them when the message is acknow
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from time import time
 from typing import Any
 
-from kombu.utils.json import dumps
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import dumps, loads
 
 #: Seconds that an acknowledgement waits for a message to go with; twice that at most.
 PATIENCE = 0.005
@@ -27,6 +29,27 @@ def shorten(channel: Any) -> None:
         channel.Client = OneClient(channel)
         if hasattr(channel.qos, "pipe_or_acquire"):
             channel.qos.pipe_or_acquire = Pipes(channel)
+
+
+def put_in_front(qos: Any, tags: list[str]) -> None:
+    """Back into their queues, to be fetched next, in this order.
+
+    All at once, as another worker may take the first that it sees. Rejected messages would go to
+    the end of Redis' queue, one by one.
+    """
+    tags = list(reversed(tags))  # What is put back last is fetched first.
+
+    def transaction(pipe: Any) -> None:
+        stored = pipe.hmget(qos.unacked_key, tags)
+        pipe.multi()
+        for tag, text in zip(tags, stored, strict=True):
+            qos._remove_from_indices(tag, pipe)
+            if text:
+                payload, exchange, routing_key = loads(bytes_to_str(text))  # type: ignore[no-untyped-call]
+                qos.channel._do_restore_message(payload, exchange, routing_key, pipe)
+
+    with qos.channel.conn_or_acquire() as client:
+        client.transaction(transaction, qos.unacked_key)
 
 
 class Pipes:
@@ -95,6 +118,20 @@ class Acknowledgements:
         self._hub = None
         self._flush()
 
+    def go(self) -> tuple[str, ...]:
+        """What the caller sends, and says to be :meth:`gone` then."""
+        self._went_along = True
+        return tuple(self._tags)
+
+    def gone(self, tags: Iterable[str]) -> None:
+        """Redis has these."""
+        self._tags.difference_update(tags)
+
+    def drop(self, tag: str) -> None:
+        """Acknowledge what nobody took for a message."""
+        self._tags.add(tag)
+        self._flush()
+
     def _flush(self) -> None:
         if self._tags and self._qos is not None:
             with self._qos.pipe_or_acquire() as pipe:
@@ -126,7 +163,7 @@ class Acknowledgements:
         if tags:
             pipe.zrem(self._qos.unacked_index_key, *tags).hdel(self._qos.unacked_key, *tags)
         pipe.execute()
-        self._tags.difference_update(tags)  # Not before: the connection may break.
+        self.gone(tags)  # Not before: the connection may break.
 
     def _arm(self) -> None:
         self._armed, self._went_along = True, False

@@ -9,12 +9,11 @@ from queue import Empty
 from typing import Any
 
 from celery.worker import state as worker_state
-from kombu.utils.encoding import bytes_to_str
-from kombu.utils.json import loads
 
 from ..engine.jobs import Job
 from ..metrics import Ledger
 from .handle import TaskHandle
+from .redis import put_in_front
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ def give_back(jobs: Iterable[Job], ledger: Ledger) -> int:
         worker_state.task_ready(request)
     try:
         if wanted and hasattr(qos := _qos(wanted[0]), "restore_by_tag"):
-            _put_in_front(qos, [request.message.delivery_tag for request in wanted])
+            put_in_front(qos, [request.message.delivery_tag for request in wanted])
             for request in wanted:
                 # kombu's books only: the same tag may be with another worker by now.
                 qos._quick_ack(request.message.delivery_tag)
@@ -75,26 +74,6 @@ def _requests(jobs: Iterable[Job]) -> list[Any]:
 
 def _qos(request: Any) -> Any:
     return getattr(request.message.channel, "qos", None)
-
-
-def _put_in_front(qos: Any, tags: list[str]) -> None:
-    """All at once, as another worker may take the first that it sees.
-
-    Rejected messages would go to the end of Redis' queue, one by one.
-    """
-    tags = list(reversed(tags))  # What is put back last is fetched first.
-
-    def transaction(pipe: Any) -> None:
-        stored = pipe.hmget(qos.unacked_key, tags)
-        pipe.multi()
-        for tag, text in zip(tags, stored, strict=True):
-            qos._remove_from_indices(tag, pipe)
-            if text:
-                payload, exchange, routing_key = loads(bytes_to_str(text))  # type: ignore[no-untyped-call]
-                qos.channel._do_restore_message(payload, exchange, routing_key, pipe)
-
-    with qos.channel.conn_or_acquire() as client:
-        client.transaction(transaction, qos.unacked_key)
 
 
 def _note(request: Any) -> None:

@@ -1,0 +1,306 @@
+"""Fetches messages from Redis so that none is lost when the worker is killed.
+
+kombu takes a message off its queue by ``BRPOP``, and notes it as unacknowledged when it has read
+it. A process that is killed in between takes the message along: that happens in every other
+kill of a busy worker. Here a script does both in one step, for as many messages as there is
+room for.
+
+A script cannot wait. So the worker has the server tell it when a queue that it has found empty
+changes (``CLIENT TRACKING``, Redis 6), on a connection of its own. All idle workers are told of a
+message then, and one gets it. Who keeps coming late answers later, and who has more to do as well:
+so the idlest worker gets it, and many idle workers do not wear the server out.
+
+Each fetch has tags of its own. kombu's tag is the sender's: where a message is delivered twice, one
+acknowledgement would be taken for both.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import ssl
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from itertools import count
+from queue import Empty
+from time import monotonic, time
+from typing import Any
+
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import dumps, loads
+from redis.exceptions import NoScriptError, ResponseError
+
+from .redis import Acknowledgements, put_in_front
+
+logger = logging.getLogger(__name__)
+
+#: Messages in one fetch at most; after so many bytes there are no more either.
+BATCH, BYTES = 32, 1 << 18
+#: Seconds after which an empty queue is looked at again, told or not.
+LOOK_EVERY = 1.0
+#: Seconds that a worker whose children are all busy lets the others go first.
+COURTESY = 0.002
+#: Seconds by which that grows each time that another was first, and the times that count.
+LATE, LATE_TIMES = 0.001, 10
+
+
+class Fetching:
+    """Takes the place of ``_brpop_start`` and ``_brpop_read`` of the worker's channel.
+
+    For the thread of the event loop, as the channel.
+
+    Arguments:
+        load: tells how busy the worker is: 0, nothing to do, to 1, no child is idle.
+    """
+
+    def __init__(
+        self, hub: Any, channel: Any, acknowledgements: Acknowledgements, load: Callable[[], float]
+    ) -> None:
+        self._hub, self._channel, self._load = hub, channel, load
+        self._acknowledgements = acknowledgements
+        self._note = channel.qos.append
+        self._name = f"{uuid.uuid4()}:"
+        self._numbers = count()
+        self._asked: _Asked | None = None  # and not answered
+        self._sock: Any = None  # the one whose server knows the script, and tracks
+        self._ear: Any = None  # the connection on which it tells
+        self._awake, self._told, self._waking = True, False, False
+        self._look_at = 0.0
+        self._late = 0  # how often another worker was first, of late
+
+    @classmethod
+    def of(cls, hub: Any, channel: Any, pool: Any) -> Fetching | None:
+        """The one of a worker's channel; None with another transport, or without an event loop."""
+        if hub is None or not hasattr(channel, "_brpop_start") or not channel.ack_emulation:
+            return None
+
+        def load() -> float:
+            return float(min(1, pool.open_tasks / max(1, pool.num_processes)))
+
+        fetching = cls(hub, channel, pool.acknowledgements.redis, load)
+        fetching.begin()
+        return fetching
+
+    def begin(self) -> None:
+        """From the next turn of the loop on."""
+        channel = self._channel
+        channel._brpop_start, channel._brpop_read = self._start, self._read
+        channel.handlers["BRPOP"] = self._read
+        channel.qos.append = self._append
+
+    def stop_listening(self) -> None:
+        """The loop, or the connection, is about to end."""
+        if self._ear is not None:
+            if self._ear._sock is not None:
+                self._hub.remove_reader(self._ear._sock)
+            self._ear.disconnect()
+            self._ear = None
+
+    def abandon(self) -> list[str]:
+        """Read nothing more: the tags that messages on their way may have."""
+        asked, self._asked, self._channel._in_poll = self._asked, None, None
+        return [asked.tag_of(number) for number in range(asked.room)] if asked else []
+
+    # ── asking ───────────────────────────────────────────────────────────────────────────
+
+    def _start(self, timeout: float | None = None) -> None:
+        """Called in every turn of the loop in which there is room and nothing is asked."""
+        now = monotonic()
+        if not self._awake and now < self._look_at:
+            return
+        channel = self._channel
+        queues = channel._queue_cycle.consume(len(channel.active_queues))
+        if not queues:
+            return
+        connection = channel.client.connection
+        if connection._sock is not self._sock and not self._prepare(connection):
+            return
+        asked = self._asked = _Asked(
+            queues, self._room(), f"{self._name}{next(self._numbers)}:", self._acknowledgements.go()
+        )
+        channel._in_poll, channel._brpop_sent_at = connection, now
+        connection.send_command(*self._command(asked))
+        # Not later: it may be heard of a message before the answer is read.
+        self._awake, self._look_at = False, now + LOOK_EVERY
+
+    def _room(self) -> int:
+        qos = self._channel.qos
+        if "can_consume" in vars(qos):  # Celery's worker_disable_prefetch: ask again after each.
+            return 1
+        room = qos.can_consume_max_estimate()
+        return BATCH if room is None else min(room, BATCH)
+
+    def _command(self, asked: _Asked) -> list[Any]:
+        channel = self._channel
+        prefix, qos = channel.global_keyprefix, channel.qos
+        keys = [
+            prefix + channel._q_for_pri(queue, priority)
+            for priority in channel.priority_steps
+            for queue in asked.queues
+        ]
+        turns = channel.queue_order_strategy == "round_robin"
+        return [
+            *("EVALSHA", self._sha, len(keys), *keys),
+            *(prefix + qos.unacked_key, prefix + qos.unacked_index_key),
+            *(time(), asked.room, BYTES, asked.tag, int(turns)),
+            *(len(asked.queues), *map(_as_json, asked.queues), *asked.acknowledged),
+        ]
+
+    def _prepare(self, connection: Any) -> bool:
+        """Whether the server can do what is needed; if not, kombu goes on as ever."""
+        try:
+            if self._ear is None:
+                self._listen()
+            self._sha = _ask(connection, "SCRIPT", "LOAD", _script())
+            _ask(connection, "CLIENT", "TRACKING", "ON", "REDIRECT", self._ear_id)
+        except ResponseError as exc:
+            logger.warning(
+                "Redis does not allow what safe fetching needs (%s): a worker that is killed while"
+                " it takes a message loses it",
+                exc,
+            )
+            self._give_up()
+            return False
+        self._sock = connection._sock
+        return True
+
+    def _give_up(self) -> None:
+        channel = self._channel
+        self.stop_listening()
+        del channel._brpop_start, channel._brpop_read
+        channel.handlers["BRPOP"] = channel._brpop_read
+        channel._brpop_start()
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────
+
+    def _read(self, **_options: Any) -> bool:
+        channel, asked = self._channel, self._asked
+        try:
+            if asked is None:
+                raise Empty
+            emptied, *found = channel.client.parse_response(channel.client.connection, "EVALSHA")
+        except channel.connection_errors:
+            channel.client.connection.disconnect()  # The next turn of the loop connects.
+            raise
+        except NoScriptError:
+            self._sock, self._awake = None, True
+            raise Empty from None
+        finally:
+            channel._in_poll = None
+            channel._flush_brpop_reauth()
+        self._asked = None
+        self._acknowledgements.gone(asked.acknowledged)
+        self._awake |= not emptied
+        if found:
+            self._late //= 2
+        elif self._told:
+            self._late = min(self._late + 1, LATE_TIMES)
+        self._told = False
+        if not found:
+            raise Empty
+        self._deliver(
+            (asked.tag_of(number), asked.queues[queue - 1], text)
+            for number, (queue, text) in enumerate(zip(found[::2], found[1::2], strict=True))
+        )
+        return True
+
+    def _deliver(self, found: Iterator[tuple[str, str, bytes]]) -> None:
+        channel = self._channel
+        back: list[str] = []
+        try:
+            for tag, queue, text in found:
+                channel._queue_cycle.rotate(queue)
+                if queue not in channel.connection._callbacks:  # It is cancelled by now.
+                    back.append(tag)
+                    continue
+                try:
+                    payload = loads(bytes_to_str(text))  # type: ignore[no-untyped-call]
+                    payload["properties"]["delivery_tag"] = tag
+                    channel.connection._deliver(payload, queue)
+                except Exception as exc:
+                    if tag in channel.qos._delivered:
+                        raise
+                    logger.error("dropped from %r: no message (%r): %.500r", queue, exc, text)
+                    self._acknowledgements.drop(tag)
+        finally:
+            back.extend(tag for tag, _, _ in found)  # after one that ended the worker
+            if back:
+                put_in_front(channel.qos, back)
+
+    def _append(self, message: Any, tag: str) -> None:
+        if not tag.startswith(self._name):
+            self._note(message, tag)
+            return
+        qos = self._channel.qos
+        if qos._dirty:
+            qos._flush()
+        qos._quick_append(tag, message)
+
+    # ── being told ───────────────────────────────────────────────────────────────────────
+
+    def _listen(self) -> None:
+        ear = self._ear = self._channel.pool.make_connection()
+        ear.connect()
+        self._ear_id = _ask(ear, "CLIENT", "ID")
+        ear.send_command("SUBSCRIBE", "__redis__:invalidate")
+        ear._sock.setblocking(False)
+        self._hub.add_reader(ear._sock, self._hear)
+
+    def _hear(self) -> None:
+        """A queue has changed; which one, is of no interest."""
+        if not _drained(self._ear._sock):  # Closed; the next fetch makes a new one.
+            self.stop_listening()
+            self._sock = None
+        if not self._late:
+            self._wake()
+        elif not self._waking:
+            self._waking = True
+            others_first = random.uniform(0, self._late * LATE) + self._load() * COURTESY
+            self._hub.call_later(others_first, self._wake)
+
+    def _wake(self) -> None:
+        self._waking, self._awake, self._told = False, True, True
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the server is asked for."""
+
+    queues: Sequence[str]
+    room: int
+    tag: str
+    acknowledged: Sequence[str]
+
+    def tag_of(self, number: int) -> str:
+        """Tag of one of its messages; in the order of their numbers."""
+        return f"{self.tag}{number:02}"
+
+
+def _drained(sock: Any) -> bool:
+    """Read what there is; False for a connection that is closed."""
+    try:
+        while sock.recv(1 << 16):
+            pass
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _ask(connection: Any, *command: Any) -> Any:
+    connection.send_command(*command)
+    return connection.read_response()
+
+
+@cache
+def _as_json(text: str) -> str:
+    return str(dumps(text))  # type: ignore[no-untyped-call]
+
+
+@cache
+def _script() -> str:
+    return (resources.files(__package__) / "lua" / "fetch.lua").read_text()

@@ -1,8 +1,8 @@
 """Fetches messages from Redis so that none is lost when the worker is killed.
 
 kombu takes a message off its queue by ``BRPOP``, and notes it as unacknowledged when it has read
-it. A process that is killed in between takes the message along: that happens in every other
-kill of a busy worker. Here a script does both in one step, for as many messages as there is
+it. A process that is killed in between takes the message along: that happens in about every
+other kill of a worker at work. Here a script does both in one step, for as many messages as there is
 room for.
 
 A script cannot wait. So the worker has the server tell it when a queue that it has found empty

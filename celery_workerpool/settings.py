@@ -96,6 +96,9 @@ class Settings:
     #: Seconds that a task waits in a worker whose children are all busy until that looks for
     #: another worker to take it; None: never.
     give_back_after: float | None = 1.0
+    #: Seconds without a sign of life after which others put back what a worker had, on Redis, and
+    #: keep what a live one has from coming back; None: the visibility timeout decides alone.
+    redeliver_after: float | None = 120.0
     #: A file that holds the worker's condition and is touched each second while it lives;
     #: ``%n``, ``%h`` and ``%d`` as in the name of a log file.
     health_file: str | None = None
@@ -134,6 +137,7 @@ class Settings:
         self._check_count("worker_recycle_threshold", at_least=1, optional=True)
         self._check("max_worker_age", above=0.0, optional=True)
         self._check("give_back_after", at_least=0.1, optional=True)
+        self._check("redeliver_after", at_least=1.0, optional=True)
         self._check_count("health_port", at_least=0, at_most=65535, optional=True)
         self._check_health_places()
         self._check("stuck_after", at_least=1.0)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import uuid
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps
 
 from . import rabbitmq, redis
-from .fetching import Fetching
 from .guard import GuardedStrategies
 from .redelivery import Redelivery
 from .shutdown import SoftShutdown
+
+if TYPE_CHECKING:
+    from .fetching import Fetching
+    from .lease import Lease
 
 
 class PoolStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
@@ -30,7 +34,9 @@ class PoolStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
         if hasattr(worker, "wait_for_soft_shutdown"):
             worker.wait_for_soft_shutdown = SoftShutdown(worker)
         self._redelivery = Redelivery()
+        self._tag = f"{uuid.uuid4()}:"  # of what this worker fetches
         self._fetching: Fetching | None = None
+        self._lease: Lease | None = None
         if consumer.hub is not None:
             # Celery resets the loop before it touches the connection that has failed.
             consumer.hub.on_close.add(partial(self._on_loop_closed, consumer))
@@ -44,7 +50,8 @@ class PoolStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
         channel = consumer.task_consumer.channel
         redis.shorten(channel)
         consumer.pool.acknowledgements.connected(consumer.hub, channel)
-        self._fetching = Fetching.of(consumer.hub, channel, consumer.pool)
+        if consumer.hub is not None and redis.is_channel(channel):
+            self._fetch_safely(consumer, channel)
         if consumer.hub is not None:
             rabbitmq.read_in_pieces(consumer.hub, consumer.connection.connection)
 
@@ -61,6 +68,36 @@ class PoolStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
             consumer.pool.acknowledgements.at_once()
         if consumer.hub is not None and _comes_back(consumer):
             consumer.pool.leave_event_loop()
+
+    def _fetch_safely(self, consumer: Any, channel: Any) -> None:
+        from .fetching import Fetching  # It needs the package redis.
+        from .lease import Lease
+
+        pool = consumer.pool
+
+        def load() -> float:
+            if self._lease is not None and self._lease.alone:
+                return 0.0
+            return float(min(1, pool.open_tasks / max(1, pool.num_processes)))
+
+        after = pool.settings.redeliver_after
+        if self._lease is None and after is not None:
+            lease = Lease(self._tag, consumer.hostname, after, self._held)
+            lease.begin(consumer.connection)
+            self._lease = lease
+        self._fetching = Fetching(
+            consumer.hub, channel, pool.acknowledgements.redis, self._tag, load
+        )
+        self._fetching.begin()
+
+    def _held(self) -> list[str]:
+        held = self._fetching.held() if self._fetching is not None else []
+        return [*held, *tuple(self._redelivery.carried)]
+
+    def shutdown(self, consumer: Any) -> None:
+        """The worker has ended, and the pool with it."""
+        if self._lease is not None:
+            self._lease.close()
 
     def _on_loop_closed(self, consumer: Any, hub: Any) -> None:
         if consumer.connection is not None and _comes_back(consumer):

@@ -2,8 +2,8 @@
 
 kombu takes a message off its queue by ``BRPOP``, and notes it as unacknowledged when it has read
 it. A process that is killed in between takes the message along: that happens in about every
-other kill of a worker at work. Here a script does both in one step, for as many messages as there is
-room for.
+other kill of a worker at work. Here a script does both in one step, for as many messages as there
+is room for.
 
 A script cannot wait. So the worker has the server tell it when a queue that it has found empty
 changes (``CLIENT TRACKING``, Redis 6), on a connection of its own. All idle workers are told of a
@@ -19,11 +19,9 @@ from __future__ import annotations
 import logging
 import random
 import ssl
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from itertools import count
 from queue import Empty
 from time import monotonic, time
@@ -33,7 +31,7 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 from redis.exceptions import NoScriptError, ResponseError
 
-from .redis import Acknowledgements, put_in_front
+from .redis import Acknowledgements, put_in_front, source
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +39,14 @@ logger = logging.getLogger(__name__)
 BATCH, BYTES = 32, 1 << 18
 #: Seconds after which an empty queue is looked at again, told or not.
 LOOK_EVERY = 1.0
-#: Seconds that a worker whose children are all busy lets the others go first.
-COURTESY = 0.002
-#: Seconds by which that grows each time that another was first, and the times that count.
-LATE, LATE_TIMES = 0.001, 10
+#: Seconds up to which a worker waits when it is told of a message, for each time that another
+#: was first, and the times that count.
+LATE, LATE_TIMES = 0.001, 5
+#: Seconds for which one whose children are all busy lets the others go first.
+COURTESY = 0.006
+
+#: Of the connections of this process.
+_numbers = count()
 
 
 class Fetching:
@@ -53,36 +55,30 @@ class Fetching:
     For the thread of the event loop, as the channel.
 
     Arguments:
-        load: tells how busy the worker is: 0, nothing to do, to 1, no child is idle.
+        tag: the beginning of the tags of what it fetches.
+        load: tells how busy the worker is, from 0 to 1, which means that no child is idle; always
+            0 where there is no other worker.
     """
 
     def __init__(
-        self, hub: Any, channel: Any, acknowledgements: Acknowledgements, load: Callable[[], float]
+        self,
+        hub: Any,
+        channel: Any,
+        acknowledgements: Acknowledgements,
+        tag: str,
+        load: Callable[[], float],
     ) -> None:
         self._hub, self._channel, self._load = hub, channel, load
         self._acknowledgements = acknowledgements
         self._note = channel.qos.append
-        self._name = f"{uuid.uuid4()}:"
-        self._numbers = count()
+        self._tag = f"{tag}{next(_numbers)}:"
+        self._fetches = count()
         self._asked: _Asked | None = None  # and not answered
         self._sock: Any = None  # the one whose server knows the script, and tracks
         self._ear: Any = None  # the connection on which it tells
         self._awake, self._told, self._waking = True, False, False
         self._look_at = 0.0
         self._late = 0  # how often another worker was first, of late
-
-    @classmethod
-    def of(cls, hub: Any, channel: Any, pool: Any) -> Fetching | None:
-        """The one of a worker's channel; None with another transport, or without an event loop."""
-        if hub is None or not hasattr(channel, "_brpop_start") or not channel.ack_emulation:
-            return None
-
-        def load() -> float:
-            return float(min(1, pool.open_tasks / max(1, pool.num_processes)))
-
-        fetching = cls(hub, channel, pool.acknowledgements.redis, load)
-        fetching.begin()
-        return fetching
 
     def begin(self) -> None:
         """From the next turn of the loop on."""
@@ -98,6 +94,10 @@ class Fetching:
                 self._hub.remove_reader(self._ear._sock)
             self._ear.disconnect()
             self._ear = None
+
+    def held(self) -> list[str]:
+        """Tags of what has come and is not acknowledged. For any thread."""
+        return list(self._channel.qos._delivered)
 
     def abandon(self) -> list[str]:
         """Read nothing more: the tags that messages on their way may have."""
@@ -119,7 +119,7 @@ class Fetching:
         if connection._sock is not self._sock and not self._prepare(connection):
             return
         asked = self._asked = _Asked(
-            queues, self._room(), f"{self._name}{next(self._numbers)}:", self._acknowledgements.go()
+            queues, self._room(), f"{self._tag}{next(self._fetches)}:", self._acknowledgements.go()
         )
         channel._in_poll, channel._brpop_sent_at = connection, now
         connection.send_command(*self._command(asked))
@@ -154,7 +154,7 @@ class Fetching:
         try:
             if self._ear is None:
                 self._listen()
-            self._sha = _ask(connection, "SCRIPT", "LOAD", _script())
+            self._sha = _ask(connection, "SCRIPT", "LOAD", source("fetch"))
             _ask(connection, "CLIENT", "TRACKING", "ON", "REDIRECT", self._ear_id)
         except ResponseError as exc:
             logger.warning(
@@ -231,7 +231,7 @@ class Fetching:
                 put_in_front(channel.qos, back)
 
     def _append(self, message: Any, tag: str) -> None:
-        if not tag.startswith(self._name):
+        if not tag.startswith(self._tag):
             self._note(message, tag)
             return
         qos = self._channel.qos
@@ -254,12 +254,14 @@ class Fetching:
         if not _drained(self._ear._sock):  # Closed; the next fetch makes a new one.
             self.stop_listening()
             self._sock = None
-        if not self._late:
-            self._wake()
-        elif not self._waking:
+        if self._waking:
+            return
+        others_first = random.uniform(0, self._late * LATE) + self._load() * COURTESY
+        if others_first:
             self._waking = True
-            others_first = random.uniform(0, self._late * LATE) + self._load() * COURTESY
             self._hub.call_later(others_first, self._wake)
+        else:
+            self._wake()
 
     def _wake(self) -> None:
         self._waking, self._awake, self._told = False, True, True
@@ -299,8 +301,3 @@ def _ask(connection: Any, *command: Any) -> Any:
 @cache
 def _as_json(text: str) -> str:
     return str(dumps(text))  # type: ignore[no-untyped-call]
-
-
-@cache
-def _script() -> str:
-    return (resources.files(__package__) / "lua" / "fetch.lua").read_text()

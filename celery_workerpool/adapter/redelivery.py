@@ -30,6 +30,8 @@ class Redelivery:
         self._waiting: set[str] = set()  # delivery tags
         #: Delivery tag: the request, and whether it was acknowledged when the connection broke.
         self._running: dict[str, tuple[Any, bool]] = {}
+        #: Delivery tags of what ran on while there was no connection, ended by now or not.
+        self.carried: set[str] = set()
 
     def connection_lost(self, connection: Any) -> None:
         """Before the broken connection is closed; does nothing where the broker redelivers."""
@@ -46,6 +48,7 @@ class Redelivery:
 
     def connected(self, channel: Any) -> None:
         """With the next connection."""
+        self.carried.update(self._running)
         for tag, (request, acknowledged) in list(self._running.items()):
             if request._already_cancelled:
                 self._waiting.add(tag)

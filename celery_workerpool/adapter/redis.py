@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from importlib import resources
 from time import time
 from typing import Any
 
@@ -23,6 +25,11 @@ from kombu.utils.json import dumps, loads
 PATIENCE = 0.005
 
 
+def is_channel(channel: Any) -> bool:
+    """Whether it is one of Redis, with acknowledgements."""
+    return hasattr(channel, "_brpop_start") and channel.ack_emulation
+
+
 def shorten(channel: Any) -> None:
     """Take the short cuts; nothing happens to a channel of another transport."""
     if hasattr(channel, "conn_or_acquire") and hasattr(channel, "Client"):
@@ -31,25 +38,53 @@ def shorten(channel: Any) -> None:
             channel.qos.pipe_or_acquire = Pipes(channel)
 
 
+def plain_client(channel: Any) -> Any:
+    """A client that takes keys as they are; kombu's own puts its prefix before some of them."""
+    from redis import Redis  # It is not there where only RabbitMQ is used.
+
+    return Redis(connection_pool=channel.pool)
+
+
 def put_in_front(qos: Any, tags: list[str]) -> None:
-    """Back into their queues, to be fetched next, in this order.
+    """Back into their queues, to be fetched next, in this order; not what is acknowledged by now.
 
     All at once, as another worker may take the first that it sees. Rejected messages would go to
-    the end of Redis' queue, one by one.
+    the end of Redis' queue, one by one. kombu watches the hash of all unacknowledged messages while
+    it does the like, and begins again when any worker has changed it.
     """
-    tags = list(reversed(tags))  # What is put back last is fetched first.
-
-    def transaction(pipe: Any) -> None:
-        stored = pipe.hmget(qos.unacked_key, tags)
-        pipe.multi()
-        for tag, text in zip(tags, stored, strict=True):
-            qos._remove_from_indices(tag, pipe)
+    channel = qos.channel
+    prefix = channel.global_keyprefix
+    hash_key = prefix + qos.unacked_key
+    with plain_client(channel) as client:
+        stored = client.hmget(hash_key, tags)
+        pushes: list[str] = []
+        for tag, text in reversed(list(zip(tags, stored, strict=True))):  # The last is on top.
             if text:
                 payload, exchange, routing_key = loads(bytes_to_str(text))  # type: ignore[no-untyped-call]
-                qos.channel._do_restore_message(payload, exchange, routing_key, pipe)
+                pushed = _Pushed()
+                channel._do_restore_message(payload, exchange, routing_key, pushed)
+                for key, message in pushed:
+                    pushes += (tag, prefix + key, message)
+        if pushes:
+            script(client, "restore")([hash_key, prefix + qos.unacked_index_key], pushes)
 
-    with qos.channel.conn_or_acquire() as client:
-        client.transaction(transaction, qos.unacked_key)
+
+class _Pushed(list[tuple[str, str]]):
+    """A pipeline that only notes what is pushed."""
+
+    def rpush(self, key: str, message: str) -> None:
+        self.append((key, message))
+
+
+@cache
+def source(name: str) -> str:
+    """The text of a script."""
+    return (resources.files(__package__) / "lua" / f"{name}.lua").read_text()
+
+
+def script(client: Any, name: str) -> Any:
+    """A script, to be called with keys and arguments."""
+    return client.register_script(source(name))
 
 
 class Pipes:

@@ -81,6 +81,7 @@ def make_app(broker_url: str, settings: Mapping[str, Any]) -> Celery:
         workerpool_health_check_interval=settings["health_check_interval"],
         workerpool_unhealthy_policy="kill",
         workerpool_give_back_after=None,  # There is no other worker.
+        workerpool_redeliver_after=None,
         workerpool_handler_modules=settings["handler_modules"],
         workerpool_file_roots=settings["file_roots"],
         workerpool_custom_modules=settings["custom_modules"],

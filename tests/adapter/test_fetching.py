@@ -2,123 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import select
-import time
 import uuid
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kombu import Connection, Consumer, Queue
-from kombu.asynchronous import Hub
 
 from celery_workerpool.adapter import fetching
 from celery_workerpool.adapter.fetching import BATCH, Fetching
 from celery_workerpool.adapter.redis import Acknowledgements
+from tests.support.taker import SOON, Taker, takers
 from tests.support.waiting import wait_until
 from tools.services import free_port, start_redis
-
-SOON = 10.0
-
-
-class Taker:
-    """Takes messages on an event loop as a worker does."""
-
-    def __init__(self, url: str, names: list[str], *, prefetch: int = 0, **options: Any) -> None:
-        self.hub = Hub()
-        self.connection = Connection(url, transport_options=options)
-        self.channel = channel = self.connection.default_channel
-        mine = f"{names[0]}.unacked"
-        channel.unacked_key, channel.unacked_index_key = f"{mine}.hash", f"{mine}.index"
-        self.messages: list[Any] = []
-        queues = [Queue(name, no_declare=True) for name in names]
-        self.consumer = Consumer(channel, queues, on_message=self.messages.append)
-        self.consumer.qos(prefetch_count=prefetch)
-        self.pool = SimpleNamespace(
-            acknowledgements=SimpleNamespace(redis=Acknowledgements()),
-            open_tasks=0,
-            num_processes=1,
-        )
-        self.fetching: Fetching | None = None
-
-    def start(self) -> None:
-        self.pool.acknowledgements.redis.connected(self.hub, self.channel)
-        self.fetching = Fetching.of(self.hub, self.channel, self.pool)
-        self.connection.register_with_event_loop(self.hub)
-        self.consumer.consume()
-        self._loop = self.hub.create_loop()
-
-    def turn(self) -> None:
-        self.hub.call_later(0.01, lambda: None)  # so that it does not wait for long
-        next(self._loop)
-
-    def turn_until(self, condition: Callable[[], object]) -> None:
-        until = time.monotonic() + SOON
-        while not condition():
-            assert time.monotonic() < until, f"not in {SOON} s"
-            self.turn()
-
-    def take(self, count: int) -> list[Any]:
-        """The payloads of all messages, when there are so many."""
-        self.turn_until(lambda: len(self.messages) >= count)
-        return [message.payload for message in self.messages]
-
-    def wait_until_empty(self) -> None:
-        """Until it has found its queues empty, and waits to be told."""
-        fetch = self.fetching
-        assert fetch is not None
-        self.turn_until(lambda: not fetch._awake and fetch._asked is None and fetch._ear)
-
-    def put(self, *payloads: Any, queue: str = "", priority: int = 0) -> None:
-        name = queue or self.consumer.queues[0].name
-        with self.connection.clone() as other, other.Producer() as producer:
-            for payload in payloads:
-                producer.publish(payload, routing_key=name, priority=priority, serializer="json")
-
-    @property
-    def noted(self) -> dict[str, Any]:
-        """What Redis holds for unacknowledged: tag and payload of the message."""
-        prefix = self.channel.global_keyprefix
-        with redis.Redis(connection_pool=self.channel.pool) as client:
-            stored = client.hgetall(prefix + self.channel.unacked_key)
-            tags = client.zrange(prefix + self.channel.unacked_index_key, 0, -1)
-        assert set(tags) == set(stored)
-        found = {tag.decode(): json.loads(text) for tag, text in stored.items()}
-        return {
-            tag: json.loads(self.channel.decode_body(message["body"], "base64"))
-            for tag, (message, _, _) in found.items()
-        }
-
-    def close(self) -> None:
-        if self.fetching is not None:
-            self.fetching.stop_listening()
-        with contextlib.suppress(Exception):
-            self.connection.close()
-        self.channel._disconnect_pools()  # kombu connects once more to put back what is open.
-        self.hub.close()
 
 
 @pytest.fixture
 def make_taker(redis_url: str, leak_check: None) -> Iterator[Callable[..., Taker]]:
-    made: list[Taker] = []
-
-    def make(*names: str, url: str = redis_url, **options: Any) -> Taker:
-        made.append(Taker(url, list(names) or [uuid.uuid4().hex], **options))
-        return made[-1]
-
-    yield make
-    with redis.Redis.from_url(redis_url) as client:
-        for taker in made:
-            taker.close()
-            for queue in taker.consumer.queues:
-                for key in client.scan_iter(f"*{queue.name}*"):
-                    client.delete(key)
+    with takers(redis_url) as make:
+        yield make
 
 
 @pytest.fixture
@@ -456,7 +361,7 @@ def test_who_came_late_and_is_busy_lets_others_go_first(
 
     fetch._late = 0
     fetch._hear()
-    assert fetch._awake and not waits, "alone"
+    assert fetch._awake and not waits, "idle, and first"
 
     fetch._late = 3
     fetch._hear()
@@ -464,7 +369,7 @@ def test_who_came_late_and_is_busy_lets_others_go_first(
     assert waits == [3 * fetching.LATE], "once"
 
     fetch._waking = False
-    taker.pool.open_tasks = 5
+    taker.load = 1.0
     fetch._hear()
     assert waits[1:] == [3 * fetching.LATE + fetching.COURTESY]
     monkeypatch.undo()
@@ -482,13 +387,3 @@ def test_lateness_grows_and_is_forgotten(taker: Taker) -> None:
     taker.put("mine")
     taker.take(1)
     assert fetch._late == fetching.LATE_TIMES // 2
-
-
-def test_other_transports_are_left_alone() -> None:
-    with Connection("memory://") as connection:
-        assert Fetching.of(Hub(), connection.default_channel, None) is None
-
-
-def test_without_an_event_loop_it_is_left_alone(redis_url: str) -> None:
-    with Connection(redis_url) as connection:
-        assert Fetching.of(None, connection.default_channel, None) is None

@@ -121,8 +121,9 @@ class Sender:
         self._local = local
         transport = app.connection_for_write().get_transport_cls()
         self._low_first = transport.driver_type == "redis"
-        self._longest = _visibility_timeout(app) if self._low_first else None
         pool = Settings.of_app(app)
+        comes_back = self._low_first and pool.redeliver_after is None
+        self._longest = _visibility_timeout(app) if comes_back else None
         self._files = handlers.Files.within(pool.file_roots)
         self._modules = pool.custom_modules
         handlers.load(pool.handler_modules)

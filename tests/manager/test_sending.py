@@ -192,6 +192,8 @@ def test_the_brokers_own_numbers(
 
 def test_a_task_that_redis_would_have_run_twice(app: Celery) -> None:
     app.conf.update(broker_url="redis://", broker_transport_options={"visibility_timeout": 60})
+    assert Sender(app, ManagerSettings(), local=False).prepare(*RIGHT, TaskOptions(timeout=1e5))
+    app.conf.workerpool_redeliver_after = None
     sender = Sender(app, ManagerSettings(), local=False)
     assert sender.prepare(*RIGHT, TaskOptions(timeout=58)).timeout == 58
     with pytest.raises(InvalidTaskError, match=r"timeout = 59\.0: expected less than the visib"):

@@ -31,7 +31,7 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 from redis.exceptions import NoScriptError, ResponseError
 
-from .redis import Acknowledgements, put_in_front, source
+from .redis import Acknowledgements, in_order, put_in_front, source
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 BATCH, BYTES = 32, 1 << 18
 #: Seconds after which an empty queue is looked at again, told or not.
 LOOK_EVERY = 1.0
+#: Seconds after which the server is written to on the connection on which it tells.
+PING_EVERY = 30.0
 #: Seconds up to which a worker waits when it is told of a message, for each time that another
 #: was first, and the times that count.
 LATE, LATE_TIMES = 0.001, 5
@@ -74,10 +76,12 @@ class Fetching:
         self._tag = f"{tag}{next(_numbers)}:"
         self._fetches = count()
         self._asked: _Asked | None = None  # and not answered
+        self._open: set[str] = set()  # tags of what was asked for, and has not been delivered
+        self._works = False  # It was answered once.
         self._sock: Any = None  # the one whose server knows the script, and tracks
         self._ear: Any = None  # the connection on which it tells
         self._awake, self._told, self._waking = True, False, False
-        self._look_at = 0.0
+        self._look_at = self._ping_at = 0.0
         self._late = 0  # how often another worker was first, of late
 
     def begin(self) -> None:
@@ -96,13 +100,14 @@ class Fetching:
             self._ear = None
 
     def held(self) -> list[str]:
-        """Tags of what has come and is not acknowledged. For any thread."""
-        return list(self._channel.qos._delivered)
+        """Tags of what may have come and is not acknowledged. For any thread."""
+        return [*tuple(self._open), *tuple(self._channel.qos._delivered)]
 
     def abandon(self) -> list[str]:
         """Read nothing more: the tags that messages on their way may have."""
-        asked, self._asked, self._channel._in_poll = self._asked, None, None
-        return [asked.tag_of(number) for number in range(asked.room)] if asked else []
+        self._asked = self._channel._in_poll = None
+        found, self._open = self._open, set()
+        return list(found)
 
     # ── asking ───────────────────────────────────────────────────────────────────────────
 
@@ -118,9 +123,15 @@ class Fetching:
         connection = channel.client.connection
         if connection._sock is not self._sock and not self._prepare(connection):
             return
+        if now >= self._ping_at:  # A connection that nobody uses may be cut without a word.
+            self._ping_at = now + PING_EVERY
+            self._ear.send_packed_command(self._ear.pack_command("PING"), check_health=False)
+        if self._open:  # The connection broke before the answer was there.
+            put_in_front(channel.qos, in_order(self.abandon()))
         asked = self._asked = _Asked(
             queues, self._room(), f"{self._tag}{next(self._fetches)}:", self._acknowledgements.go()
         )
+        self._open.update(map(asked.tag_of, range(asked.room)))
         channel._in_poll, channel._brpop_sent_at = connection, now
         connection.send_command(*self._command(asked))
         # Not later: it may be heard of a message before the answer is read.
@@ -151,23 +162,23 @@ class Fetching:
 
     def _prepare(self, connection: Any) -> bool:
         """Whether the server can do what is needed; if not, kombu goes on as ever."""
+        self.stop_listening()  # The server may have forgotten it, too.
         try:
-            if self._ear is None:
-                self._listen()
+            self._listen()
             self._sha = _ask(connection, "SCRIPT", "LOAD", source("fetch"))
             _ask(connection, "CLIENT", "TRACKING", "ON", "REDIRECT", self._ear_id)
         except ResponseError as exc:
-            logger.warning(
-                "Redis does not allow what safe fetching needs (%s): a worker that is killed while"
-                " it takes a message loses it",
-                exc,
-            )
-            self._give_up()
+            self._give_up(exc)
             return False
-        self._sock = connection._sock
+        self._sock, self._ping_at = connection._sock, monotonic() + PING_EVERY
         return True
 
-    def _give_up(self) -> None:
+    def _give_up(self, why: ResponseError) -> None:
+        logger.warning(
+            "Redis does not allow what safe fetching needs (%s): a worker that is killed while it"
+            " takes a message loses it",
+            why,
+        )
         channel = self._channel
         self.stop_listening()
         del channel._brpop_start, channel._brpop_read
@@ -178,9 +189,12 @@ class Fetching:
 
     def _read(self, **_options: Any) -> bool:
         channel, asked = self._channel, self._asked
+        if asked is None or not channel._in_poll:
+            # Nothing is to come but an end, or that nobody listens any more: begin anew.
+            channel.client.connection.disconnect()
+            self._awake = True
+            raise Empty
         try:
-            if asked is None:
-                raise Empty
             emptied, *found = channel.client.parse_response(channel.client.connection, "EVALSHA")
         except channel.connection_errors:
             channel.client.connection.disconnect()  # The next turn of the loop connects.
@@ -188,23 +202,30 @@ class Fetching:
         except NoScriptError:
             self._sock, self._awake = None, True
             raise Empty from None
+        except ResponseError as exc:
+            if self._works:
+                raise
+            self._give_up(exc)
+            raise Empty from None
         finally:
             channel._in_poll = None
             channel._flush_brpop_reauth()
-        self._asked = None
+        self._asked, self._works = None, True
         self._acknowledgements.gone(asked.acknowledged)
+        # The others do not exist.
+        self._open.intersection_update(map(asked.tag_of, range(len(found) // 2)))
         self._awake |= not emptied
         if found:
             self._late //= 2
         elif self._told:
             self._late = min(self._late + 1, LATE_TIMES)
         self._told = False
-        if not found:
-            raise Empty
         self._deliver(
             (asked.tag_of(number), asked.queues[queue - 1], text)
             for number, (queue, text) in enumerate(zip(found[::2], found[1::2], strict=True))
         )
+        if not found:
+            raise Empty
         return True
 
     def _deliver(self, found: Iterator[tuple[str, str, bytes]]) -> None:
@@ -224,11 +245,15 @@ class Fetching:
                     if tag in channel.qos._delivered:
                         raise
                     logger.error("dropped from %r: no message (%r): %.500r", queue, exc, text)
-                    self._acknowledgements.drop(tag)
+                finally:
+                    self._open.discard(tag)
+                    if tag not in channel.qos._delivered:  # dropped, or of a consumer without them
+                        self._acknowledgements.drop(tag)
         finally:
             back.extend(tag for tag, _, _ in found)  # after one that ended the worker
             if back:
                 put_in_front(channel.qos, back)
+                self._open.difference_update(back)
 
     def _append(self, message: Any, tag: str) -> None:
         if not tag.startswith(self._tag):
@@ -242,10 +267,16 @@ class Fetching:
     # ── being told ───────────────────────────────────────────────────────────────────────
 
     def _listen(self) -> None:
-        ear = self._ear = self._channel.pool.make_connection()
+        pool = self._channel.pool
+        # Not one of the pool's, which counts them all, also those that are gone.
+        ear = self._ear = pool.connection_class(**pool.connection_kwargs)
         ear.connect()
         self._ear_id = _ask(ear, "CLIENT", "ID")
         ear.send_command("SUBSCRIBE", "__redis__:invalidate")
+        if str(ear.protocol) == "3":
+            ear.read_response(push_request=True)
+        else:
+            ear.read_response()
         ear._sock.setblocking(False)
         self._hub.add_reader(ear._sock, self._hear)
 

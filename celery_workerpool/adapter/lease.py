@@ -16,19 +16,16 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from itertools import count
 from time import time
 from typing import Any
 
-from .redis import plain_client, put_in_front, script
+from .redis import in_order, plain_client, put_in_front, script
 
 logger = logging.getLogger(__name__)
 
 #: Signs of life in the time after which the worker counts as dead, and renewals in that after which
 #: a message comes back.
 SIGNS = 4
-#: Messages put back at once.
-BATCH = 100
 
 
 class Lease:
@@ -57,7 +54,15 @@ class Lease:
             connection: to the broker; the thread has one of its own.
         """
         self._connection = connection.clone()
-        self.give_sign()
+        try:
+            self.give_sign()
+        except connection.default_channel.ResponseError as exc:
+            logger.warning(
+                "Redis does not allow signs of life (%s): what this worker has comes back after the"
+                " visibility timeout, whether it lives or not",
+                exc,
+            )
+            return
         threading.Thread(target=self._run, name="workerpool-lease", daemon=True).start()
 
     def close(self) -> None:
@@ -67,37 +72,39 @@ class Lease:
     def give_sign(self) -> None:
         """Tell that this worker lives, renew what it has, and put back what a dead one had."""
         channel = self._connection.default_channel
+        prefix = channel.global_keyprefix
+        keys = [_workers(channel), prefix + channel.unacked_index_key]
         with plain_client(channel) as client:
             live = script(client, "live")
-            while len(got := live([_workers(channel)], [self._name, self._after])) > 1:
+            me = [self._name, self._after, time()]
+            got = live(keys, [*me, *self._held()])
+            while len(got) > 1:
                 self._take_over(channel, client, got[1])
+                got = live(keys, me)
             self.alone = got[0] == 1
-            held = dict.fromkeys(self._held(), time())
-            if held:
-                client.zadd(channel.global_keyprefix + channel.unacked_index_key, held, xx=True)
 
     def _take_over(self, channel: Any, client: Any, dead: bytes) -> None:
         tag, _, node = dead.decode().partition(" ")
         index = channel.global_keyprefix + channel.unacked_index_key
         found = {name.decode() for name, _ in client.zscan_iter(index, f"{tag}*", 1000)}
-        tags = sorted(found, key=lambda tag: [int(number) for number in tag.split(":")[1:]])
-        for start in reversed(range(0, len(tags), BATCH)):  # The first come to stand in front.
-            put_in_front(channel.qos, tags[start : start + BATCH])
+        tags = in_order(found)
+        back = put_in_front(channel.qos, tags) if tags else 0
         client.zrem(_workers(channel), dead)
-        if tags:
-            logger.warning("worker %s is gone: %s messages go back to the queue", node, len(tags))
+        if back:
+            logger.warning("worker %s is gone: %s messages go back to the queue", node, back)
 
     def _run(self) -> None:
         visibility = self._connection.transport_options.get("visibility_timeout", 3600)
         longest = min(self._after, float(visibility)) / SIGNS
-        pauses = (
-            min(2.0 ** min(number, 9), longest) for number in count()
-        )  # Others start at the same time.
-        while not self._over.wait(next(pauses)):
+        pause, silent = 1.0, False  # Soon at first, for others may start at the same time.
+        while not self._over.wait(min(pause, longest)):
             try:
                 self.give_sign()
+                pause, silent = min(2 * pause, longest), False
             except Exception as exc:  # The connection, which may raise anything.
-                logger.debug("cannot tell that this worker lives: %r", exc)
+                if not silent:
+                    logger.warning("cannot tell the others that this worker lives: %r", exc)
+                pause, silent = 1.0, True
                 with suppress(Exception):
                     self._connection.close()
                 self._connection = self._connection.clone()

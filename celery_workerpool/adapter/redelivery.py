@@ -20,6 +20,8 @@ from typing import Any
 
 from celery.worker import state as worker_state
 
+from .redis import in_order, put_in_front
+
 logger = logging.getLogger(__name__)
 
 
@@ -59,11 +61,10 @@ class Redelivery:
                 if acknowledged:
                     channel.basic_ack(tag)
             del self._running[tag]
-        count = len(self._waiting)
-        while self._waiting:
-            tag = next(iter(self._waiting))
-            channel.qos.restore_by_tag(tag)
-            self._waiting.discard(tag)  # Not before: this connection may break as well.
+        count = 0
+        if self._waiting:
+            count = put_in_front(channel.qos, in_order(self._waiting))
+            self._waiting.clear()  # Not before: this connection may break as well.
         if count:
             logger.info("%s messages that nobody runs went back to the queue", count)
 

@@ -11,18 +11,24 @@ For each message it writes two keys, and deletes them when the message is acknow
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from importlib import resources
+from itertools import islice
 from time import time
 from typing import Any
 
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 
+logger = logging.getLogger(__name__)
+
 #: Seconds that an acknowledgement waits for a message to go with; twice that at most.
 PATIENCE = 0.005
+#: Acknowledgements that one fetch takes along at most.
+AT_ONCE = 1000
 
 
 def is_channel(channel: Any) -> bool:
@@ -45,8 +51,10 @@ def plain_client(channel: Any) -> Any:
     return Redis(connection_pool=channel.pool)
 
 
-def put_in_front(qos: Any, tags: list[str]) -> None:
+def put_in_front(qos: Any, tags: list[str]) -> int:
     """Back into their queues, to be fetched next, in this order; not what is acknowledged by now.
+
+    Returns how many they were.
 
     All at once, as another worker may take the first that it sees. Rejected messages would go to
     the end of Redis' queue, one by one. kombu watches the hash of all unacknowledged messages while
@@ -59,14 +67,24 @@ def put_in_front(qos: Any, tags: list[str]) -> None:
         stored = client.hmget(hash_key, tags)
         pushes: list[str] = []
         for tag, text in reversed(list(zip(tags, stored, strict=True))):  # The last is on top.
-            if text:
+            if not text:
+                continue
+            pushed = _Pushed()
+            try:
                 payload, exchange, routing_key = loads(bytes_to_str(text))  # type: ignore[no-untyped-call]
-                pushed = _Pushed()
                 channel._do_restore_message(payload, exchange, routing_key, pushed)
-                for key, message in pushed:
-                    pushes += (tag, prefix + key, message)
-        if pushes:
-            script(client, "restore")([hash_key, prefix + qos.unacked_index_key], pushes)
+            except (ValueError, TypeError, LookupError, AttributeError) as exc:
+                logger.error("dropped: no message (%r): %.500r", exc, text)
+                pushes += (tag, "", "")
+            for key, message in pushed:
+                pushes += (tag, prefix + key, message)
+        keys = [hash_key, prefix + qos.unacked_index_key]
+        return int(script(client, "restore")(keys, pushes)) if pushes else 0
+
+
+def in_order(tags: Iterable[str]) -> list[str]:
+    """Tags of this pool's, in the order in which they were given."""
+    return sorted(tags, key=lambda tag: [int(number) for number in tag.split(":")[1:]])
 
 
 class _Pushed(list[tuple[str, str]]):
@@ -156,7 +174,7 @@ class Acknowledgements:
     def go(self) -> tuple[str, ...]:
         """What the caller sends, and says to be :meth:`gone` then."""
         self._went_along = True
-        return tuple(self._tags)
+        return tuple(islice(self._tags, AT_ONCE))
 
     def gone(self, tags: Iterable[str]) -> None:
         """Redis has these."""

@@ -23,6 +23,8 @@ def order_of(worker: CeleryWorker, trace: Trace, tasks: list[dict[str, Any]]) ->
     wait_until(held.exists, "the only child is held")
     for number, options in enumerate(tasks):
         worker.send("append", trace.path, f"{options.pop('label')} {number}", **options)
+        # One fetch may bring several, and these are in the broker's order.
+        worker.wait_for_log(" received", count=number + 2)
     wait_until(lambda: worker.stats()["pool"]["waiting"] == len(tasks), "all wait in the pool")
     trace.open_gate()
     assert holder.get(timeout=30)

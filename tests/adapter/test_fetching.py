@@ -387,3 +387,105 @@ def test_lateness_grows_and_is_forgotten(taker: Taker) -> None:
     taker.put("mine")
     taker.take(1)
     assert fetch._late == fetching.LATE_TIMES // 2
+
+
+def test_a_queue_that_is_no_list_takes_nothing_along(
+    make_taker: Callable[..., Taker], redis_url: str
+) -> None:
+    name = uuid.uuid4().hex
+    taker = make_taker(name, f"{name}.odd")
+    taker.put(*range(3))
+    taker.start()
+    with redis.Redis.from_url(redis_url) as client:
+        client.set(f"{name}.odd", "no list")
+        assert taker.take(3) == [*range(3)]
+        assert set(taker.noted.values()) == {0, 1, 2}
+        client.delete(f"{name}.odd")
+
+
+def test_where_nothing_can_be_noted_nothing_is_taken(
+    make_taker: Callable[..., Taker], redis_url: str
+) -> None:
+    taker = make_taker()
+    name = taker.consumer.queues[0].name
+    with redis.Redis.from_url(redis_url) as client:
+        client.set(taker.channel.unacked_key, "no hash")
+        taker.put("work")
+        taker.start()
+        with pytest.raises(redis.ResponseError):  # kombu's way, which is the next to be tried
+            taker.take(1)
+        assert client.llen(name) == 0 and not taker.messages
+        client.delete(taker.channel.unacked_key)
+
+
+def test_a_fetch_that_is_not_answered_is_put_back(taker: Taker, caplog: Any) -> None:
+    """As when kombu finds that the answer is overdue, and drops the connection."""
+    taker.start()
+    taker.wait_until_empty()
+    fetch = taker.fetching
+    assert fetch is not None
+    taker.put(*range(3))
+    fetch._awake = True
+    fetch._start()
+    wait_until(lambda: len(taker.noted) == 3, "they are noted")
+    assert set(taker.noted) <= set(fetch.held()), "so they are renewed"
+    taker.channel.client.connection.disconnect()
+    assert taker.take(3) == [*range(3)]
+    assert len(taker.noted) == 3
+    assert set(fetch.held()) == set(taker.noted)
+
+
+def test_a_connection_that_ends_while_nothing_is_asked_is_made_again(
+    taker: Taker, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "LOOK_EVERY", 3600.0)
+    taker.start()
+    taker.wait_until_empty()
+    fetch = taker.fetching
+    assert fetch is not None
+    reads: list[bool] = []
+    read = fetch._read
+    taker.channel.handlers["BRPOP"] = lambda: (reads.append(True), read())[1]
+    with redis.Redis.from_url(redis_url) as client:
+        address = "{}:{}".format(*taker.channel.client.connection._sock.getsockname())
+        client.client_kill_filter(addr=address)
+    taker.turn_until(lambda: fetch._sock is not taker.channel.client.connection._sock)
+    taker.wait_until_empty()
+    taker.put("work")
+    assert taker.take(1) == ["work"]
+    assert len(reads) < 10, "it does not spin"
+
+
+def test_connections_for_being_told_do_not_add_up(
+    taker: Taker, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kombu allows ten of all kinds."""
+    taker.start()
+    fetch = taker.fetching
+    assert fetch is not None
+    with redis.Redis.from_url(redis_url) as client:
+        for _ in range(12):
+            taker.wait_until_empty()
+            client.client_kill_filter(_id=fetch._ear_id)
+            taker.turn_until(lambda: fetch._sock is None)
+
+
+def test_a_quiet_connection_is_written_to(taker: Taker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "PING_EVERY", 0.01)
+    monkeypatch.setattr(fetching, "LOOK_EVERY", 0.01)
+    heard: list[bool] = []
+    drained = fetching._drained
+    monkeypatch.setattr(fetching, "_drained", lambda sock: heard.append(drained(sock)) or heard[-1])
+    taker.start()
+    taker.turn_until(lambda: len(heard) > 3)
+    assert all(heard)
+    taker.put("work")
+    assert taker.take(1) == ["work"]
+
+
+def test_what_nobody_acknowledges_is_not_noted_for_long(taker: Taker) -> None:
+    taker.consumer.no_ack = True
+    taker.put("work")
+    taker.start()
+    assert taker.take(1) == ["work"]
+    taker.turn_until(lambda: not taker.noted)

@@ -14,6 +14,7 @@ from celery_workerpool.adapter import lease
 from celery_workerpool.adapter.lease import Lease
 from tests.support.taker import Taker, takers
 from tests.support.waiting import wait_until
+from tools.services import start_redis
 
 AFTER = 2.0
 
@@ -22,6 +23,13 @@ AFTER = 2.0
 def make_taker(redis_url: str, leak_check: None) -> Iterator[Callable[..., Taker]]:
     with takers(redis_url) as make:
         yield make
+
+
+@pytest.fixture
+def own_redis() -> Iterator[str]:
+    """Nobody else is on it."""
+    with start_redis() as url:
+        yield url
 
 
 def leased(taker: Taker, node: str, after: float = AFTER) -> Lease:
@@ -114,13 +122,13 @@ def test_the_dead_are_forgotten_and_the_living_stay(
 
 
 def test_signs_come_from_a_thread_and_survive_a_lost_connection(
-    make_taker: Callable[..., Taker], redis_url: str
+    make_taker: Callable[..., Taker], own_redis: str
 ) -> None:
     threads = threading.active_count()
-    taker = make_taker()
+    taker = make_taker(url=own_redis)
     mine = Lease(taker.tag, "living@host", 0.1, list)
     mine.begin(taker.connection)
-    with redis.Redis.from_url(redis_url) as client:
+    with redis.Redis.from_url(own_redis) as client:
         key = f"{taker.channel.unacked_key}_workers"
         assert client.zcard(key) == 1, "at once"
         for _ in range(2):
@@ -131,3 +139,77 @@ def test_signs_come_from_a_thread_and_survive_a_lost_connection(
     mine.close()
     wait_until(lambda: threading.active_count() == threads, "the thread has ended")
     mine._connection.close()
+
+
+def test_where_it_is_not_allowed_the_worker_does_without(
+    make_taker: Callable[..., Taker], own_redis: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with redis.Redis.from_url(own_redis) as client:
+        client.execute_command("ACL", "SETUSER", "u", "on", ">p", "~none", "&*", "+@all")
+        taker = make_taker(url=own_redis.replace("redis://", "redis://u:p@"))
+        threads = threading.active_count()
+        mine = Lease(taker.tag, "living@host", AFTER, list)
+        mine.begin(taker.connection)
+        mine._connection.close()
+    assert threading.active_count() == threads
+    assert "Redis does not allow signs of life" in caplog.text
+
+
+def test_what_is_no_message_does_not_hold_the_others_up(
+    make_taker: Callable[..., Taker], caplog: pytest.LogCaptureFixture
+) -> None:
+    taker = make_taker()
+    taker.put("before", "after")
+    taker.start()
+    taker.take(2)
+    before, after = (message.delivery_tag for message in taker.messages)
+    bad = f"{taker.tag}0:0:50"
+    with taker.channel.conn_or_acquire() as client:
+        client.hset(taker.channel.unacked_key, bad, b'[\xff{,"","q"]')
+        client.zadd(taker.channel.unacked_index_key, {bad: 1})
+    assert lease.put_in_front(taker.channel.qos, [before, bad, after]) == 2
+    assert taker.take(4)[2:] == ["before", "after"]
+    assert bad not in scores(taker)
+    assert "dropped: no message" in caplog.text
+
+
+def test_after_an_outage_nobody_is_judged(make_taker: Callable[..., Taker]) -> None:
+    name = uuid.uuid4().hex
+    first, second = make_taker(name), make_taker(name)
+    first.put("work")
+    first.start()
+    first.take(1)
+    leased(first, "first@host")
+    other = leased(second, "second@host")
+    key = f"{second.channel.unacked_key}_workers"
+    with second.channel.conn_or_acquire() as client:
+        long_ago = dict.fromkeys(client.zrange(key, 0, -1), 1)
+        client.zadd(key, long_ago)  # No sign of anybody's for long
+    other.give_sign()
+    assert not other.alone and first.noted
+    wait_until(lambda: other.give_sign() or not first.noted, "it gives none after that either")
+
+
+def test_a_server_that_has_just_started_judges_nobody(
+    make_taker: Callable[..., Taker], own_redis: str
+) -> None:
+    name = uuid.uuid4().hex
+    first, second = (make_taker(name, url=own_redis) for _ in range(2))
+    with redis.Redis.from_url(own_redis) as client:
+        client.zadd(f"{second.channel.unacked_key}_workers", {f"{first.tag} first@host": 1})
+    assert not leased(second, "second@host", after=3600).alone
+
+
+def test_signs_are_given_on_a_full_server(make_taker: Callable[..., Taker], own_redis: str) -> None:
+    taker = make_taker(url=own_redis)
+    taker.put("work")
+    taker.start()
+    taker.take(1)
+    mine = leased(taker, "living@host")
+    before = scores(taker)
+    with redis.Redis.from_url(own_redis) as client:
+        client.config_set("maxmemory", 1)
+        mine.give_sign()
+        client.config_set("maxmemory", 0)
+    (tag,) = before
+    assert scores(taker)[tag] > before[tag]

@@ -7,30 +7,38 @@ from types import SimpleNamespace
 import pytest
 from celery.worker import state as worker_state
 
+from celery_workerpool.adapter import redelivery as redelivery_module
 from celery_workerpool.adapter.redelivery import Redelivery
 
 
 class RedisChannel:
     """A kombu channel that has delivered some messages and settled others."""
 
-    def __init__(self, *delivered: str, settled: str = "", breaks_at: int = -1) -> None:
+    def __init__(self, *delivered: str, settled: str = "", breaks: bool = False) -> None:
         self.do_restore = True
         self.restored: list[str] = []
         self.acknowledged: list[str] = []
         self.qos = SimpleNamespace(
             _delivered=dict.fromkeys(delivered),
             _dirty={settled},
-            restore_by_tag=self._restore,
+            restore_by_tag=None,  # By this a channel of Redis is known.
+            restore=self._restore,
         )
-        self._breaks_at = breaks_at
+        self._breaks = breaks
 
     def basic_ack(self, tag: str) -> None:
         self.acknowledged.append(tag)
 
-    def _restore(self, tag: str) -> None:
-        if len(self.restored) == self._breaks_at:
+    def _restore(self, tags: list[str]) -> int:
+        if self._breaks:
             raise ConnectionError("lost again")
-        self.restored.append(tag)
+        self.restored += tags
+        return len(tags)
+
+
+@pytest.fixture(autouse=True)
+def fake_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redelivery_module, "put_in_front", lambda qos, tags: qos.restore(tags))
 
 
 def connection(*channels: object) -> SimpleNamespace:
@@ -119,12 +127,24 @@ def test_losses_before_the_next_connection_add_up() -> None:
 def test_a_connection_that_breaks_meanwhile_loses_none() -> None:
     redelivery = Redelivery()
     redelivery.connection_lost(connection(RedisChannel("a", "b", "c")))
-    short = RedisChannel(breaks_at=1)
+    short = RedisChannel(breaks=True)
     with pytest.raises(ConnectionError):
         redelivery.connected(short)
     fresh = RedisChannel()
     redelivery.connected(fresh)
-    assert sorted(short.restored + fresh.restored) == ["a", "b", "c"]
+    assert sorted(fresh.restored) == ["a", "b", "c"]
+
+
+def test_what_was_on_its_way_goes_back_as_well_if_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    redelivery = Redelivery()
+    redelivery.connection_lost(connection(RedisChannel("have")))
+    redelivery.put_back(["x:0:1:00", "x:0:1:01"])
+    fresh = RedisChannel()
+    fresh.qos.restore = lambda tags: fresh.restored.extend(tags) or 2
+    with caplog.at_level("INFO"):
+        redelivery.connected(fresh)
+    assert fresh.restored == ["have", "x:0:1:00", "x:0:1:01"]
+    assert caplog.messages == ["2 messages that nobody runs went back to the queue"]
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,9 @@ class Fetching:
         connection = channel.client.connection
         if connection._sock is not self._sock and not self._prepare(connection):
             return
-        if now >= self._ping_at:  # A connection that nobody uses may be cut without a word.
+        if (
+            self._ear is not None and now >= self._ping_at
+        ):  # A connection that nobody uses may be cut without a word.
             self._ping_at = now + PING_EVERY
             self._ear.send_packed_command(self._ear.pack_command("PING"), check_health=False)
         if self._open:  # The connection broke before the answer was there.

@@ -1,12 +1,11 @@
-"""Short cuts through kombu's Redis transport, where the main process spends most of its time.
+"""Short cuts through kombu's Redis transport, and how a message goes back to its queue.
 
-For each message it writes two keys, and deletes them when the message is acknowledged:
-
-- For that it makes a new client each time, which takes as long as to use it.
-- It has Redis do the two in a transaction, which answers five times instead of twice. Nobody
-  could see one without the other in a way that matters: the index is looked at for messages
-  of long ago only.
-- It waits for an answer each time. Here what is acknowledged goes with the next message's keys.
+- kombu makes a client for each command, which takes as long as to use it.
+- It deletes two keys for each message that is acknowledged, and waits for the answer. Here these
+  go along with the next fetch.
+- Where :mod:`.fetching` is not allowed, two keys are written for each message. kombu has Redis do
+  that in a transaction, which answers five times instead of twice. Nobody could see one without
+  the other in a way that matters: the index is looked at for messages of long ago only.
 """
 
 from __future__ import annotations

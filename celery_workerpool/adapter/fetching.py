@@ -275,7 +275,7 @@ class Fetching:
         ear.connect()
         self._ear_id = _ask(ear, "CLIENT", "ID")
         ear.send_command("SUBSCRIBE", "__redis__:invalidate")
-        if str(ear.protocol) == "3":
+        if str(getattr(ear, "protocol", 2)) == "3":
             ear.read_response(push_request=True)
         else:
             ear.read_response()

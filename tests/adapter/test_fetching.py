@@ -107,7 +107,7 @@ NAMES = ["a", "b", "c"]
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     sent=st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from([0, 3, 6, 9])), max_size=12),

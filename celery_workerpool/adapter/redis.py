@@ -82,8 +82,10 @@ def put_in_front(qos: Any, tags: list[str]) -> int:
 
 
 def in_order(tags: Iterable[str]) -> list[str]:
-    """Tags of this pool's, in the order in which they were given."""
-    return sorted(tags, key=lambda tag: [int(number) for number in tag.split(":")[1:]])
+    """Tags of this pool's, in the order in which they were given; those of senders first."""
+    return sorted(
+        tags, key=lambda tag: [int(part) for part in tag.split(":")[1:] if part.isdigit()]
+    )
 
 
 class _Pushed(list[tuple[str, str]]):

@@ -122,10 +122,10 @@ class Fetching:
             return
         connection = channel.client.connection
         if connection._sock is not self._sock and not self._prepare(connection):
+            channel._brpop_start()
             return
-        if (
-            self._ear is not None and now >= self._ping_at
-        ):  # A connection that nobody uses may be cut without a word.
+        # A connection that nobody uses may be cut without a word.
+        if self._ear is not None and now >= self._ping_at:
             self._ping_at = now + PING_EVERY
             self._ear.send_packed_command(self._ear.pack_command("PING"), check_health=False)
         if self._open:  # The connection broke before the answer was there.
@@ -185,7 +185,6 @@ class Fetching:
         self.stop_listening()
         del channel._brpop_start, channel._brpop_read
         channel.handlers["BRPOP"] = channel._brpop_read
-        channel._brpop_start()
 
     # ── reading ──────────────────────────────────────────────────────────────────────────
 

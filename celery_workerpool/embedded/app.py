@@ -11,6 +11,7 @@ from celery import Celery
 from celery.signals import worker_init
 
 from .. import tasks
+from ..adapter.redis import put_in_front
 
 #: What the host tells its worker.
 BROKER_URL, SETTINGS = "CELERY_WORKERPOOL_BROKER_URL", "CELERY_WORKERPOOL_SETTINGS"
@@ -93,11 +94,10 @@ def take_back(app: Celery) -> None:
     """Put what a worker that is gone had fetched and not started back into the queues."""
     with app.connection_for_read() as connection:
         channel = connection.default_channel
-        qos = channel.qos
         with channel.conn_or_acquire() as client:
-            # What is put back last is fetched first.
-            for tag in client.zrange(qos.unacked_index_key, 0, -1, desc=True):
-                qos.restore_by_tag(tag, client)
+            tags = [tag.decode() for tag in client.zrange(channel.unacked_index_key, 0, -1)]
+        if tags:
+            put_in_front(channel.qos, tags)
 
 
 def _on_worker_init(sender: Any = None, **_: object) -> None:

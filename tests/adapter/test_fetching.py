@@ -145,10 +145,7 @@ def test_they_come_in_the_order_in_which_kombu_takes_them(
 def test_what_is_fetched_and_not_read_is_noted(make_taker: Callable[..., Taker]) -> None:
     """So is what was on its way when the worker was killed."""
     taker = make_taker(prefetch=2)
-    taker.start()
-    taker.wait_until_empty()
-    fetch = taker.fetching
-    assert fetch is not None
+    fetch = taker.start_and_wait()
     taker.put("first", "second", "third")
     fetch._awake = True
     fetch._start()
@@ -176,10 +173,7 @@ def test_one_that_comes_while_the_answer_is_on_its_way_is_not_slept_through(
     taker: Taker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetching, "LOOK_EVERY", 3600.0)
-    taker.start()
-    taker.wait_until_empty()
-    fetch = taker.fetching
-    assert fetch is not None
+    fetch = taker.start_and_wait()
     fetch._awake, fetch._late = True, 0
     fetch._start()
     assert select.select([fetch._sock], [], [], SOON)[0], "the answer: there is nothing"
@@ -203,10 +197,7 @@ def test_a_connection_for_being_told_is_made_again(
     taker: Taker, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetching, "LOOK_EVERY", 3600.0)
-    taker.start()
-    taker.wait_until_empty()
-    fetch = taker.fetching
-    assert fetch is not None
+    fetch = taker.start_and_wait()
     with redis.Redis.from_url(redis_url) as client:
         client.client_kill_filter(_id=fetch._ear_id)
     taker.turn_until(lambda: fetch._sock is None)
@@ -224,7 +215,7 @@ def test_a_server_that_has_forgotten_the_script_gets_it_again(taker: Taker, redi
     assert taker.take(1) == ["work"]
 
 
-@pytest.mark.parametrize("refused", ["client|tracking", "script|load"])
+@pytest.mark.parametrize("refused", ["client|tracking", "script|load", "rpop"])
 def test_a_server_that_does_not_allow_it_is_asked_as_kombu_does(
     make_taker: Callable[..., Taker],
     redis_url: str,
@@ -285,10 +276,7 @@ def test_messages_of_a_queue_that_is_cancelled_by_now_are_put_back(
     make_taker: Callable[..., Taker],
 ) -> None:
     taker = make_taker(prefetch=3)
-    taker.start()
-    taker.wait_until_empty()
-    fetch = taker.fetching
-    assert fetch is not None
+    fetch = taker.start_and_wait()
     taker.put(*range(4))
     fetch._awake = True
     fetch._start()
@@ -352,10 +340,7 @@ def test_who_came_late_and_is_busy_lets_others_go_first(
     taker: Taker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    taker.start()
-    taker.wait_until_empty()
-    fetch = taker.fetching
-    assert fetch is not None
+    fetch = taker.start_and_wait()
     monkeypatch.setattr(taker.hub, "call_later", lambda seconds, call: waits.append(seconds))
     monkeypatch.setattr("random.uniform", lambda low, high: high)
 
@@ -376,10 +361,7 @@ def test_who_came_late_and_is_busy_lets_others_go_first(
 
 
 def test_lateness_grows_and_is_forgotten(taker: Taker) -> None:
-    taker.start()
-    taker.wait_until_empty()
-    fetch = taker.fetching
-    assert fetch is not None
+    fetch = taker.start_and_wait()
     for _ in range(fetching.LATE_TIMES + 2):
         fetch._wake()
         taker.wait_until_empty()
@@ -420,10 +402,7 @@ def test_where_nothing_can_be_noted_nothing_is_taken(
 
 def test_a_fetch_that_is_not_answered_is_put_back(taker: Taker, caplog: Any) -> None:
     """As when kombu finds that the answer is overdue, and drops the connection."""
-    taker.start()
-    taker.wait_until_empty()
-    fetch = taker.fetching
-    assert fetch is not None
+    fetch = taker.start_and_wait()
     taker.put(*range(3))
     fetch._awake = True
     fetch._start()
@@ -439,10 +418,7 @@ def test_a_connection_that_ends_while_nothing_is_asked_is_made_again(
     taker: Taker, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetching, "LOOK_EVERY", 3600.0)
-    taker.start()
-    taker.wait_until_empty()
-    fetch = taker.fetching
-    assert fetch is not None
+    fetch = taker.start_and_wait()
     reads: list[bool] = []
     read = fetch._read
     taker.channel.handlers["BRPOP"] = lambda: (reads.append(True), read())[1]

@@ -68,6 +68,13 @@ class Taker:
         assert fetch is not None
         self.turn_until(lambda: not fetch._awake and fetch._asked is None and fetch._ear)
 
+    def start_and_wait(self) -> Fetching:
+        """Start; it has nothing to do, and waits to be told."""
+        self.start()
+        self.wait_until_empty()
+        assert self.fetching is not None
+        return self.fetching
+
     def put(self, *payloads: Any, queue: str = "", priority: int = 0) -> None:
         name = queue or self.consumer.queues[0].name
         with self.connection.clone() as other, other.Producer() as producer:

@@ -48,6 +48,14 @@ def test_passes_at_the_second_time():
     first = not mark.exists()
     mark.touch()
     assert not first
+
+class test_task_replacement:
+    attempts = 0
+
+    def test_replaced_task_nesting_level_0(self):
+        # Named in RACES.
+        type(self).attempts += 1
+        assert self.attempts == 6
 """
 
 
@@ -58,6 +66,7 @@ def bench(redis_url: str, tmp_path: Path, nothing_left: None) -> Bench:
     (folder.parent / "__init__.py").touch()
     (folder / "__init__.py").touch()
     (folder / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "suite" / "pytest.ini").write_text("[pytest]\npython_classes = test_*\n")
     for module in ("test_tasks", "test_inspect"):
         (folder / f"{module}.py").write_text(TESTS if module == "test_tasks" else "")
     return Bench(tmp_path / "suite", tmp_path / "logs")
@@ -78,6 +87,8 @@ def test_a_difference_is_named_and_told_from_what_is_none(
     assert after("DIFFERENCES", console) == "test_only_prefork_passes"
     assert after("Not passed on prefork either", console) == "test_nobody_passes"
     assert after("passed when run again", console) == "test_passes_at_the_second_time"
+    racing = "test_task_replacement::test_replaced_task_nesting_level_0"
+    assert after("only at a later attempt", console) == f"{racing} (attempt 6)"
     assert "> " in said(console) and "assert type(celery_session_worker.pool)" in said(console)
 
 

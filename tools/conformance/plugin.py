@@ -23,6 +23,15 @@ import pytest
 #: session; the file for the record.
 POOL, SERVERS, RECORD = "CONFORMANCE_POOL", "CONFORMANCE_SERVERS", "CONFORMANCE_RECORD"
 
+#: Tests that race against the worker by themselves, with what is wrong. On both pools they are
+#: tried again as Celery's suite does with those that it marks as unsteady.
+RACES = {
+    "test_task_replacement::test_replaced_task_nesting_level_0": (
+        "sends the task first and clears afterwards what the worker's thread notes on receiving it"
+    ),
+}
+ATTEMPTS = 6
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests() -> None:
@@ -58,6 +67,11 @@ class PoolChoice:
             return None
         fixturedef.cached_result = (self._pool, fixturedef.cache_key(request), None)
         return self._pool
+
+    def pytest_collection_modifyitems(self, items: Sequence[pytest.Item]) -> None:
+        for item in items:
+            if item.nodeid.endswith(tuple(RACES)):
+                item.add_marker(pytest.mark.flaky(reruns=ATTEMPTS - 1))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Function) -> Generator[None, Any, Any]:

@@ -72,12 +72,12 @@ def with_and_without(stage: Stage, off: Mapping[str, Any]) -> Comparison:
     ):
         for worker in (having, lacking):
             worker.start()
-            _burst(worker)
+            burst(worker)
         for number in range(stage.count(60, 4)):
             if number % 2:
-                on, without = _burst(having), _burst(lacking)
+                on, without = burst(having), burst(lacking)
             else:
-                without, on = _burst(lacking), _burst(having)
+                without, on = burst(lacking), burst(having)
             pairs.append((on, without))
     return _compare(pairs)
 
@@ -90,12 +90,12 @@ def switched_on_and_off(stage: Stage, command: str) -> Comparison:
     pairs = []
     with stage.worker() as worker:
         worker.start()
-        _burst(worker)
+        burst(worker)
         for number in range(stage.count(60, 4)):
             rates = {}
             for on in (number % 2 == 1, number % 2 == 0):
                 worker.control(command, on=on)
-                rates[on] = _burst(worker)
+                rates[on] = burst(worker)
             pairs.append((rates[True], rates[False]))
         worker.control(command, on=True)
     return _compare(pairs)
@@ -109,7 +109,7 @@ def _compare(pairs: list[tuple[Stream, Stream]]) -> Comparison:
     )
 
 
-def _burst(worker: Worker) -> Stream:
+def burst(worker: Worker) -> Stream:
     """Tasks that come all at once to a worker that waits for them."""
     marks = len(worker.trace.events("mark"))
     worker.send_together(["noop"] * (BURST // 10) + ["mark"] + ["noop"] * BURST + ["mark"])

@@ -141,6 +141,12 @@ class Worker:
         if "ok" not in answer[self.hostname]:
             raise self._failure(f"{command}: {answer}")
 
+    def stats(self) -> dict[str, Any]:
+        """What ``celery inspect stats`` shows of it."""
+        inspect = self.app.control.inspect([self.hostname], timeout=PATIENCE, limit=1)
+        found: dict[str, dict[str, Any]] = inspect.stats() or {}
+        return found[self.hostname]
+
     def wait(
         self, condition: Callable[[], bool], description: str, patience: float = PATIENCE
     ) -> None:

@@ -16,6 +16,7 @@ from . import (
     memory,
     mixed,
     noop,
+    parked,
     recycling,
     startup,
     urgent,
@@ -37,7 +38,7 @@ SCENARIOS: tuple[Scenario, ...] = tuple(
             memory,
             startup,
         ),
-        *(graph, gate),
+        *(graph, gate, parked),
         *(facade, embedded),
     )
 )

@@ -33,6 +33,9 @@ CROWD, PAUSE, PAUSES = 2, 0.004, 5
 LIVELY = 1.0
 #: Ends kept while the store is away. Of more, a sweep hears from the result backend.
 KEPT = 100_000
+#: Ends of which no result is stored that are kept while nobody uses dependencies, for the first
+#: who does: 200 bytes each. Others look at the results.
+RECENT = 10_000
 #: Seconds between two tries, the first and the longest.
 RETRY, RETRY_MAX = 0.5, 30.0
 
@@ -78,6 +81,7 @@ class Courier:
         self._parkings: deque[Arrival] = deque()
         self._claims: deque[Arrival] = deque()
         self._endings: deque[Ending] = deque()
+        self._recent: deque[Ending] = deque(maxlen=RECENT)
         self._revoked: deque[str] = deque()
         self._awake = threading.Event()  # There is something to do,
         self._urgent = threading.Event()  # and it cannot wait.
@@ -90,7 +94,7 @@ class Courier:
         self._gather_for = GATHER
         #: Whether the last try to reach the store, the results or the broker failed.
         self.in_trouble = False
-        #: Whether tasks wait for others here, or have done lately.
+        #: Whether tasks wait for others here, or have done lately. Until then ends are kept back.
         self.in_use = False
         self.counts = Counts()
         self.published = 0
@@ -185,17 +189,19 @@ class Courier:
     def _work(self, keeper: Keeper) -> None:
         keeper.flush()
         # First, for what comes may have the id of a task that has ended.
+        while self.in_use and self._recent:
+            self._report(keeper, self._recent)
         if not self._crowded or time.monotonic() >= self._next_report:
-            self._report(keeper)
+            self._report(keeper, self._endings)
         self._serve(self._parkings, keeper.park)
         self._serve(self._claims, keeper.claim)
         if self._parkings or self._claims:  # More than one round takes.
             self._hurry()
-        elif self._endings:
-            self._awake.set()
         while self._revoked:
             self._revoke(keeper)
         self._look_around(keeper)
+        if self._endings or (self.in_use and self._recent):
+            self._awake.set()
         self.published = keeper.published
 
     def _serve(self, queue: deque[Arrival], ask: Callable[[list[Any]], list[Verdict]]) -> None:
@@ -207,19 +213,19 @@ class Courier:
             queue.popleft()
         self._answer(list(zip(batch, verdicts, strict=True)))
 
-    def _report(self, keeper: Keeper) -> None:
+    def _report(self, keeper: Keeper, endings: deque[Ending]) -> None:
         self._pressing = False  # Before they are taken, as above.
-        batch = list(islice(self._endings, ROUND))
+        batch = list(islice(endings, ROUND))
         if not batch:
             return
-        # Who parks later looks at the results himself.
         self.in_use = self.in_use or keeper.in_use()
-        told = [e for e in batch if (self.in_use or e.keep) and storable(e.id)]
-        if told and keeper.finish(told):
+        if not self.in_use:  # Who parks later looks at the results himself.
+            self._recent.extend(e for e in batch if e.keep)
+        elif keeper.finish([e for e in batch if storable(e.id)]):
             self._lively_until = time.monotonic() + LIVELY
         self._gather_for = GATHER_MANY if len(batch) >= MANY else GATHER
         for _ in batch:
-            self._endings.popleft()
+            endings.popleft()
         self._next_report = time.monotonic() + GATHER_CROWD
 
     def _revoke(self, keeper: Keeper) -> None:
@@ -245,7 +251,7 @@ class Courier:
     def _finish(self, keeper: Keeper) -> None:
         try:
             while self._endings:
-                self._report(keeper)
+                self._report(keeper, self._endings)
         except Exception as exc:  # As above; a sweep of another worker makes up for it.
             logger.warning("Could not report the last tasks that have ended: %r", exc)
         finally:

@@ -280,8 +280,7 @@ class Gate:
         """
         courier = self._courier
         if courier is not None:
-            # Where nobody uses dependencies, nothing is kept for those who might.
-            keep = courier.in_use and (ignored or not self._shared_results)
+            keep = ignored or not self._shared_results
             courier.ended(Ending(task_id, kind, error and short(error), keep), urgent=urgent)
 
     def revoke(self, ids: list[str]) -> None:

@@ -121,6 +121,19 @@ def test_a_task_runs_when_all_that_it_waits_for_is_done(
         assert lines(trace)[-2:] == ["first", "second"]
 
 
+def test_the_first_that_waits_hears_of_what_ended_without_a_result(
+    make_worker: Workers, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace"
+    with two_workers(make_worker) as (worker, other):
+        silent = worker.task("features.without_result")
+        before = [silent.apply_async((str(trace),)) for _ in range(20)]
+        wait_until(lambda: len(lines(trace)) == 20, "all have run, on either worker")
+        for each in (worker, other):
+            each.wait_until_idle()
+        assert worker.send("add", 1, 2, **after(*before)).get(timeout=30) == 3
+
+
 def test_a_chain_as_long_as_one_likes(make_worker: Workers, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     length = int(os.environ.get("WORKERPOOL_TEST_CHAIN", "50"))

@@ -6,7 +6,9 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from celery_workerpool.gate.courier import Arrival, Courier
+import pytest
+
+from celery_workerpool.gate.courier import RECENT, Arrival, Courier
 from celery_workerpool.gate.records import Answer, Counts, Ending, Parking, Verdict
 from tests.support.waiting import wait_until
 
@@ -17,9 +19,11 @@ class SlowKeeper:
     """Notes what it is asked for at once; the first time it takes until it may go on."""
 
     published = 0
+    used = True
 
     def __init__(self) -> None:
         self.rounds: list[tuple[str, int]] = []
+        self.told: list[str] = []
         self.busy, self.go = threading.Event(), threading.Event()
 
     def park(self, parkings: Sequence[Parking]) -> list[Verdict]:
@@ -29,6 +33,7 @@ class SlowKeeper:
         return self._note("claim", publications)
 
     def finish(self, endings: Sequence[Ending]) -> bool:
+        self.told += [ending.id for ending in endings]
         return bool(self._note("finish", endings))
 
     def _note(self, what: str, orders: Sequence[object]) -> list[Verdict]:
@@ -38,10 +43,10 @@ class SlowKeeper:
             self.go.wait(30.0)
         return [Verdict(Answer.PARKED)] * len(orders)
 
-    def sweep(self) -> bool:
-        return True
+    def in_use(self) -> bool:
+        return self.used
 
-    in_use = sweep
+    sweep = in_use
 
     def counts(self) -> Counts:
         return Counts()
@@ -72,3 +77,25 @@ def test_what_comes_meanwhile_is_served_together() -> None:
     assert keeper.rounds[0] == ("park", 1)
     assert [size for what, size in keeper.rounds[1:] if what != "finish"] == [20, 20]
     assert sum(size for what, size in keeper.rounds if what == "finish") == 21, "none is forgotten"
+
+
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+def test_the_first_that_waits_hears_of_ends_before(where: str) -> None:
+    keeper: Any = SlowKeeper()
+    keeper.used = False
+    keeper.go.set()
+    courier = Courier(lambda: keeper, lambda _: None, lambda _: None, sweep_interval=0.05)
+    for number in range(RECENT + 5):
+        courier.ended(Ending(f"kept{number}", keep=True), urgent=False)
+        courier.ended(Ending(f"stored{number}"), urgent=False)
+    wait_until(lambda: not courier._endings, "all are looked at")
+    assert keeper.told == []
+    if where == "here":
+        courier.arrive(Arrival(parking("first", "kept7"), "first"))
+    else:
+        keeper.used = True
+    wait_until(lambda: len(keeper.told) >= RECENT, "the last that nothing is stored of are told")
+    courier.close(30.0)
+    assert keeper.told == [f"kept{number}" for number in range(5, RECENT + 5)]
+    if where == "here":
+        assert [what for what, _ in keeper.rounds].index("park") == len(keeper.rounds) - 1

@@ -65,7 +65,7 @@ def arrive(
             arrival.results[ending.id] = ending
         if moment == told:
             keeper = Keeper(store, other, arrival, arrival, clock=lambda: NOW)
-            if ending.keep or keeper.in_use():  # As the courier does.
+            if ending.keep or keeper.in_use():  # As the courier does, sooner or later.
                 keeper.finish([ending])
 
     arrival, other = Arrival(store, at), Arrival(store, lambda _: None)

@@ -368,7 +368,7 @@ class WorkerPool(TaskPool):  # type: ignore[misc]  # Celery has no types
         """Others may take what is not started while this worker waits for what is."""
         jobs, self._unstarted = self._unstarted + engine.flush(), []
         if self._hub is not None:
-            give_back_all(jobs, self.ledger)
+            give_back_all(jobs, self.gate.held(), self.ledger)
 
     @property
     def _running(self) -> Engine:

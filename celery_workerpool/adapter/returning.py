@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from queue import Empty
 from typing import Any
@@ -18,12 +18,19 @@ from .redis import put_in_front
 logger = logging.getLogger(__name__)
 
 
-def give_back_all(jobs: Iterable[Job], ledger: Ledger) -> None:
-    """Return what a worker that stops has not started; it takes nothing more."""
+def give_back_all(jobs: Iterable[Job], held: Sequence[Any], ledger: Ledger) -> None:
+    """Return what a worker that stops has not started; it takes nothing more.
+
+    Arguments:
+        held: messages that wait at the gate, of which no request has been made.
+    """
     jobs = list(jobs)
-    if requests := _requests(jobs):
-        finish_poll(requests[0].message.channel)
-        count = give_back(jobs, ledger)
+    messages = [*(request.message for request in _requests(jobs)), *held]
+    if messages:
+        finish_poll(messages[0].channel)
+        there = _give_back_messages(held)
+        ledger.given_back += there
+        count = give_back(jobs, ledger) + there
         logger.info("tasks that were not started and go back to the broker: %s", count)
 
 
@@ -36,24 +43,32 @@ def give_back(jobs: Iterable[Job], ledger: Ledger) -> int:
     wanted = [request for request in _requests(jobs) if not request.acknowledged]
     for request in wanted:
         worker_state.task_ready(request)
+    count = _give_back_messages([request.message for request in wanted])
+    for request in wanted[:count]:
+        _note(request)
+    ledger.given_back += count
+    return count
+
+
+def _give_back_messages(messages: Sequence[Any]) -> int:
+    """The same of messages; how many the broker has taken."""
+    count = 0
+    qos: Any = getattr(messages[0].channel, "qos", None) if messages else None
     try:
-        if wanted and hasattr(qos := _qos(wanted[0]), "restore_by_tag"):
-            put_in_front(qos, [request.message.delivery_tag for request in wanted])
-            for request in wanted:
+        if hasattr(qos, "restore_by_tag"):
+            put_in_front(qos, [message.delivery_tag for message in messages])
+            for message in messages:
                 # kombu's books only: the same tag may be with another worker by now.
-                qos._quick_ack(request.message.delivery_tag)
-                request.message._state = "REQUEUED"
-                _note(request)
-        else:
-            for request in wanted:
-                # Not by the request: that leaves it to the loop, in any order.
-                request.message.reject(requeue=True)
-                _note(request)
+                qos._quick_ack(message.delivery_tag)
+                message._state = "REQUEUED"
+            return len(messages)
+        for message in messages:
+            # Not by the request: that leaves it to the loop, in any order.
+            message.reject(requeue=True)
+            count += 1
     except Exception as exc:  # A broken connection. It tells the consumer by itself.
         logger.warning("cannot give waiting tasks back to the broker: %r", exc)
-        return 0
-    ledger.given_back += len(wanted)
-    return len(wanted)
+    return count
 
 
 def finish_poll(channel: Any) -> None:
@@ -70,10 +85,6 @@ def finish_poll(channel: Any) -> None:
 def _requests(jobs: Iterable[Job]) -> list[Any]:
     """Celery's requests; a bare function has none."""
     return [job.request for job in jobs if isinstance(job, TaskHandle) and job.request]
-
-
-def _qos(request: Any) -> Any:
-    return getattr(request.message.channel, "qos", None)
 
 
 def _note(request: Any) -> None:

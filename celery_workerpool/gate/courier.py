@@ -34,7 +34,7 @@ LIVELY = 1.0
 #: Ends kept while the store is away. Of more, a sweep hears from the result backend.
 KEPT = 100_000
 #: Ends of which no result is stored that are kept while nobody uses dependencies, for the first
-#: who does: 200 bytes each. Others look at the results.
+#: who does: 200 bytes each, and the errors. Others look at the results.
 RECENT = 10_000
 #: Seconds between two tries, the first and the longest.
 RETRY, RETRY_MAX = 0.5, 30.0
@@ -91,11 +91,10 @@ class Courier:
         self._dropped = 0
         self._crowded = False  # The last round was; the next comes without being called.
         self._pressing = False  # Others probably wait for what has ended.
+        self._in_use = False  # Tasks wait for others, or have done lately. Else ends are kept back.
         self._gather_for = GATHER
         #: Whether the last try to reach the store, the results or the broker failed.
         self.in_trouble = False
-        #: Whether tasks wait for others here, or have done lately. Until then ends are kept back.
-        self.in_use = False
         self.counts = Counts()
         self.published = 0
         self._thread = threading.Thread(target=self._run, name="workerpool-gate", daemon=True)
@@ -104,7 +103,6 @@ class Courier:
     def arrive(self, arrival: Arrival) -> None:
         """A message has come; its answer follows."""
         if isinstance(arrival.order, Parking):
-            self.in_use = True
             self._parkings.append(arrival)
         else:
             self._claims.append(arrival)
@@ -188,19 +186,22 @@ class Courier:
 
     def _work(self, keeper: Keeper) -> None:
         keeper.flush()
+        # Tasks that came before their revocation must be in the store when it is told of that.
+        revoked = len(self._revoked)
+        if len(self._parkings) > ROUND:
+            revoked = 0
         # First, for what comes may have the id of a task that has ended.
-        while self.in_use and self._recent:
-            self._report(keeper, self._recent)
+        self._in_use = self._in_use or bool(self._parkings)
+        self._catch_up(keeper)
         if not self._crowded or time.monotonic() >= self._next_report:
-            self._report(keeper, self._endings)
+            self._report(keeper)
         self._serve(self._parkings, keeper.park)
         self._serve(self._claims, keeper.claim)
         if self._parkings or self._claims:  # More than one round takes.
             self._hurry()
-        while self._revoked:
-            self._revoke(keeper)
+        self._revoke(keeper, revoked)
         self._look_around(keeper)
-        if self._endings or (self.in_use and self._recent):
+        if self._endings or (self._in_use and self._recent):
             self._awake.set()
         self.published = keeper.published
 
@@ -213,33 +214,42 @@ class Courier:
             queue.popleft()
         self._answer(list(zip(batch, verdicts, strict=True)))
 
-    def _report(self, keeper: Keeper, endings: deque[Ending]) -> None:
+    def _catch_up(self, keeper: Keeper) -> None:
+        """Tell of what had ended before anybody used dependencies."""
+        while self._in_use and self._recent:
+            batch = list(islice(self._recent, ROUND))
+            keeper.finish_earlier([e for e in batch if storable(e.id)])
+            for _ in batch:
+                self._recent.popleft()
+
+    def _report(self, keeper: Keeper) -> None:
         self._pressing = False  # Before they are taken, as above.
-        batch = list(islice(endings, ROUND))
+        batch = list(islice(self._endings, ROUND))
         if not batch:
             return
-        self.in_use = self.in_use or keeper.in_use()
-        if not self.in_use:  # Who parks later looks at the results himself.
+        self._in_use = self._in_use or keeper.in_use()
+        if not self._in_use:  # Who parks later looks at the results himself.
             self._recent.extend(e for e in batch if e.keep)
         elif keeper.finish([e for e in batch if storable(e.id)]):
             self._lively_until = time.monotonic() + LIVELY
         self._gather_for = GATHER_MANY if len(batch) >= MANY else GATHER
         for _ in batch:
-            endings.popleft()
+            self._endings.popleft()
         self._next_report = time.monotonic() + GATHER_CROWD
 
-    def _revoke(self, keeper: Keeper) -> None:
-        batch = list(islice(self._revoked, ROUND))
-        for release in keeper.withdraw(filter(storable, batch)):
-            self._withdrawn(release)
-        for _ in batch:
-            self._revoked.popleft()
+    def _revoke(self, keeper: Keeper, count: int) -> None:
+        while batch := list(islice(self._revoked, min(count, ROUND))):
+            for release in keeper.withdraw(filter(storable, batch)):
+                self._withdrawn(release)
+            for _ in batch:
+                self._revoked.popleft()
+            count -= len(batch)
 
     def _look_around(self, keeper: Keeper) -> None:
         now = time.monotonic()
         if (now < self._next_sweep and not self.in_trouble) or self._closing.is_set():
             return
-        self.in_use = keeper.sweep() or bool(self._parkings)
+        self._in_use = keeper.sweep() or bool(self._parkings)
         self.counts = keeper.counts()
         self._next_sweep = now + self._interval
         if self.in_trouble:
@@ -251,7 +261,9 @@ class Courier:
     def _finish(self, keeper: Keeper) -> None:
         try:
             while self._endings:
-                self._report(keeper, self._endings)
+                self._report(keeper)
+            self._in_use = self._in_use or (bool(self._recent) and keeper.in_use())
+            self._catch_up(keeper)
         except Exception as exc:  # As above; a sweep of another worker makes up for it.
             logger.warning("Could not report the last tasks that have ended: %r", exc)
         finally:

@@ -91,9 +91,9 @@ class Database:
         return rows
 
     def seen(self, c: Connection, ids: Sequence[str]) -> dict[str, Row[Any]]:
-        """Those of the tasks that were parked once: ``state`` and ``replaced``."""
+        """Those of the tasks that were parked once: ``state``, ``replaced`` and ``deadline``."""
         t = self.tasks
-        columns: Sequence[Any] = (t.c.id, t.c.state, t.c.replaced)
+        columns: Sequence[Any] = (t.c.id, t.c.state, t.c.replaced, t.c.deadline)
         query = select(*columns)
         rows: list[Row[Any]] = []
         for chunk in chunks(ids):

@@ -47,7 +47,7 @@ AT_ONCE, HELD = 50, 1000
 MOST_REPLACED = 2**31 - 1
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Held:
     """A message that waits for an answer.
 
@@ -88,6 +88,7 @@ class Gate:
         self._connection = 0
         self._pid = os.getpid()
         self._extra = 0
+        self._held: dict[_Held, None] = {}  # in the order they came
 
     # ── life ─────────────────────────────────────────────────────────────────────────────
 
@@ -96,6 +97,7 @@ class Gate:
         self._consumer = consumer
         self._connection += 1
         self._extra = 0
+        self._held.clear()
         if self._store is None:
             if self._connection == 1:
                 logger.info("Tasks with dependencies fail here: workerpool_gate_store is not set")
@@ -112,7 +114,7 @@ class Gate:
             signals.task_revoked.connect(self._on_revoked)
 
     def disconnected(self) -> None:
-        """The connection is lost, or the worker stops: what waits for an answer comes again."""
+        """The connection is lost, or the worker stops: nothing is let in any more."""
         self._consumer = None
 
     def close(self, timeout: float) -> None:
@@ -161,6 +163,9 @@ class Gate:
         if courier is None:
             run()
             return
+        if self._consumer is None:  # The worker stops, and the broker goes on for a moment.
+            self._held[_Held(message, run, self._connection, ())] = None
+            return
         publication = headers.get(PUBLICATION)
         order: Parking | tuple[str, str]
         waits_for: tuple[str, ...] = ()
@@ -176,7 +181,12 @@ class Gate:
             self._consumer.qos.increment_eventually()
             self._extra += 1
             held.extra = True
+        self._held[held] = None
         courier.arrive(Arrival(order, held))
+
+    def held(self) -> list[Any]:
+        """Messages of this connection that wait for an answer, or came after the stop."""
+        return [held.message for held in self._held]
 
     def check(self, headers: dict[str, Any]) -> None:
         """Whether a message that is about to be run may be.
@@ -220,6 +230,7 @@ class Gate:
         kept: list[tuple[_Held, Verdict]] = []
         for arrival, verdict in answers:
             held: _Held = arrival.ticket
+            self._held.pop(held, None)
             if held.connection != self._connection or consumer is None:
                 continue  # The broker delivers it again.
             if held.extra:

@@ -6,7 +6,7 @@ import random
 import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from ..policy.graph import OnFailure
@@ -49,7 +49,8 @@ class _Entry:
 
     def is_followed_by(self, parking: Parking) -> bool:
         """Whether that one is no copy of it."""
-        return parking.may_follow(self.state, self.parking.replaced)
+        mine = self.parking
+        return parking.may_follow(self.state, mine.replaced, mine.deadline)
 
 
 @dataclass(slots=True)
@@ -138,21 +139,17 @@ class MemoryStore:
         before = self._entries.get(parking.id)
         if before is not None and not before.is_followed_by(parking):
             return Verdict(Answer.DUPLICATE)
-        known = {ending.id: ending for ending in parking.known}
-        pending = []
-        for name in parking.dependencies:
-            ending = known.get(name) or self._ending(name)
-            if ending is None:
-                pending.append(name)
-            elif cause := blame(ending, parking.on_failure):
-                return Verdict(Answer.REFUSED, cause)
-        if not pending:
-            return Verdict(Answer.READY)
+        known = {name: e for name in parking.dependencies if (e := self._ending(name))}
+        verdict = judge(parking, {**known, **{end.id: end for end in parking.known}})
+        if verdict.answer is not Answer.PARKED:
+            if before is not None and before.state is State.ENDED:
+                del self._entries[parking.id]  # Should this one be delivered again, it is no copy.
+            return verdict
         deadline = min(parking.deadline, parking.expires or parking.deadline)
-        self._entries[parking.id] = _Entry(parking, set(pending), now, deadline=deadline)
-        for name in pending:
+        self._entries[parking.id] = _Entry(parking, set(verdict.open), now, deadline=deadline)
+        for name in verdict.open:
             self._waits.setdefault(name, {})[parking.id] = None
-        return Verdict(Answer.PARKED, None, tuple(pending), parking.id in self._waits)
+        return replace(verdict, awaited=parking.id in self._waits)
 
     def _ending(self, task_id: str) -> Ending | None:
         entry = self._entries.get(task_id)
@@ -168,7 +165,9 @@ class MemoryStore:
             entry.state, entry.ending = State.ENDED, ending
             entry.forget_at = now + self.terms.keep
         if ending.keep:
-            self._kept[ending.id] = (ending, now + self.terms.keep)
+            before = self._kept.get(ending.id, (ending,))[0]
+            kept = before if before.kind is EndKind.DONE else ending
+            self._kept[ending.id] = (kept, now + self.terms.keep)
         for task_id in list(self._waits.pop(ending.id, ())):
             waiting = self._entries[task_id]
             waiting.open.discard(ending.id)
@@ -261,6 +260,17 @@ def some_of(unknown: Sequence[str]) -> tuple[str, ...]:
     if len(unknown) > PAGE_OPEN:
         return tuple(sorted(random.sample(unknown, PAGE_OPEN)))
     return tuple(unknown)
+
+
+def judge(parking: Parking, known: Mapping[str, Ending]) -> Verdict:
+    """Whether a task has to wait, by what is known to have ended."""
+    pending = []
+    for name in parking.dependencies:
+        if name not in known:
+            pending.append(name)
+        elif cause := blame(known[name], parking.on_failure):
+            return Verdict(Answer.REFUSED, cause)
+    return Verdict(Answer.PARKED, None, tuple(pending)) if pending else Verdict(Answer.READY)
 
 
 def blame(ending: Ending, policy: OnFailure) -> Cause | None:

@@ -76,7 +76,7 @@ class Parking:
             themselves (``Task.replace``) by it. One that ran may be followed by one that waits.
         name: what people know it by.
         anew: the broker has not delivered it before, so one of the same id that has ended was
-            another task.
+            another task, unless it has the same deadline: then this one is parked once more.
     """
 
     id: str
@@ -90,10 +90,10 @@ class Parking:
     name: str = ""
     anew: bool = False
 
-    def may_follow(self, state: State, replaced: int) -> bool:
+    def may_follow(self, state: State, replaced: int, deadline: float) -> bool:
         """Whether it is not another copy of the one that the store has of this id."""
         if state is State.ENDED:
-            return self.anew
+            return self.anew and deadline != self.deadline
         return state is State.CLAIMED and self.replaced > replaced
 
 

@@ -22,13 +22,14 @@ from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, up
 
 from ..policy.graph import OnFailure
 from .database import CHUNK, Database, cause_of, chunks
-from .memory import blame, some_of
+from .memory import blame, judge, some_of
 from .records import (
     Answer,
     Cause,
     CauseKind,
     Counts,
     Ending,
+    EndKind,
     Parking,
     Record,
     Release,
@@ -145,11 +146,9 @@ class SqlStore:
         parked: set[str] = set()
         replaced: list[str] = []
         for parking in parkings:
-            verdict = _judge(parking, {**ended, **{end.id: end for end in parking.known}})
+            verdict = judge(parking, {**ended, **{end.id: end for end in parking.known}})
             before = here.get(parking.id)
-            if parking.id in parked or (
-                before is not None and not parking.may_follow(State(before.state), before.replaced)
-            ):
+            if parking.id in parked or not (before is None or _is_followed(before, parking)):
                 verdict = Verdict(Answer.DUPLICATE)
             elif verdict.answer is Answer.PARKED:
                 verdict = replace(verdict, awaited=parking.id in awaited)
@@ -159,6 +158,8 @@ class SqlStore:
                 if before is not None:
                     replaced.append(parking.id)
                 awaited.update(verdict.open)
+            elif before is not None and before.state == State.ENDED:
+                replaced.append(parking.id)  # Should this one be delivered again, it is no copy.
             verdicts.append(verdict)
         for chunk in chunks(replaced):
             # Should one have been replaced just now, the insertion fails, and all is begun again.
@@ -195,7 +196,7 @@ class SqlStore:
         changed = []
         for index, parking in waiting if known else ():
             ends = {**known, **{end.id: end for end in parking.known}}
-            verdict = _judge(parking, ends)
+            verdict = judge(parking, ends)
             rows = [] if verdict.answer is Answer.PARKED else self._db.lock(c, [parking.id])
             if rows and rows[0].state == State.PARKED:
                 c.execute(delete(self._db.waits).where(self._db.waits.c.task == parking.id))
@@ -226,6 +227,9 @@ class SqlStore:
         kept = {name: ending for name, ending in endings.items() if ending.keep}
         for chunk in chunks(sorted(kept)):
             there = self._db.column(c, e.c.id, chunk)
+            c.execute(update(e).where(e.c.id.in_(there)).values(forget_at=forget_at))
+            done = [name for name in there if kept[name].kind is EndKind.DONE]
+            c.execute(update(e).where(e.c.id.in_(done)).values(ended=EndKind.DONE.value, error=""))
             new = [kept[name] for name in chunk if name not in there]
             rows = [
                 {"id": end.id, "ended": end.kind.value, "error": end.error, "forget_at": forget_at}
@@ -383,11 +387,6 @@ class SqlStore:
         return tuple(tasks), tuple(pending)
 
 
-def _judge(parking: Parking, known: Mapping[str, Ending]) -> Verdict:
-    pending = []
-    for name in parking.dependencies:
-        if name not in known:
-            pending.append(name)
-        elif cause := blame(known[name], parking.on_failure):
-            return Verdict(Answer.REFUSED, cause)
-    return Verdict(Answer.PARKED, None, tuple(pending)) if pending else Verdict(Answer.READY)
+def _is_followed(row: Row[Any], parking: Parking) -> bool:
+    """Whether that one is no copy of it."""
+    return parking.may_follow(State(row.state), row.replaced, row.deadline)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -206,6 +207,35 @@ def test_what_a_worker_has_is_waited_for(make_worker: Workers, tmp_path: Path) -
         assert patient.get(timeout=30) == 2
         worker.app.control.revoke(later.id)
         assert ended(worker, later)[0] == states.REVOKED
+
+
+def test_what_waits_for_the_store_in_a_worker_that_stops_goes_to_others_at_once(
+    make_worker: Workers, tmp_path: Path
+) -> None:
+    trace, go = tmp_path / "trace", tmp_path / "go"
+    away = make_worker(conf={"workerpool_gate_store": "redis://127.0.0.1:1/0"})
+    shared = ("task_default_queue", "control_exchange", "event_exchange")
+    with away:
+        away.send("trace_and_wait", str(trace), "runs", str(go))
+        wait_until(lambda: lines(trace) == ["runs"], "it runs")
+        done = away.send("add", 1, 1)
+        done.get(timeout=30)
+        held = [away.send("add", number, 0, **after(done)) for number in range(20)]
+        wait_until(lambda: away.queued() == 0, "the worker has them all")
+        assert away.state(held[0]) == states.PENDING
+        ids = [result.id for result in held]
+        known = away.app.control.inspect([away.hostname]).query_task(*ids)[away.hostname]
+        assert set(known) == set(ids)
+        conf = {
+            **{name: away.conf[name] for name in shared},
+            "workerpool_gate_store": f"db+sqlite:///{tmp_path}/gate.db",
+        }
+        with make_worker(conf=conf):
+            away.signal(signal.SIGTERM)
+            assert [result.get(timeout=30) for result in held] == list(range(20))
+            assert away.is_running, "its task still runs"
+            go.touch()
+            assert away.wait() == 0
 
 
 def test_what_can_never_run_ends(make_worker: Workers) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
 
-from celery_workerpool.gate.courier import RECENT, Arrival, Courier
-from celery_workerpool.gate.records import Answer, Counts, Ending, Parking, Verdict
+from celery_workerpool.gate.courier import RECENT, ROUND, Arrival, Courier
+from celery_workerpool.gate.records import Answer, Counts, Ending, Parking, Release, Verdict
 from tests.support.waiting import wait_until
 
 from .test_stores import parking
@@ -35,6 +35,12 @@ class SlowKeeper:
     def finish(self, endings: Sequence[Ending]) -> bool:
         self.told += [ending.id for ending in endings]
         return bool(self._note("finish", endings))
+
+    finish_earlier = finish
+
+    def withdraw(self, ids: Iterable[str]) -> list[Release]:
+        self._note("withdraw", list(ids))
+        return []
 
     def _note(self, what: str, orders: Sequence[object]) -> list[Verdict]:
         if orders:
@@ -99,3 +105,32 @@ def test_the_first_that_waits_hears_of_ends_before(where: str) -> None:
     assert keeper.told == [f"kept{number}" for number in range(5, RECENT + 5)]
     if where == "here":
         assert [what for what, _ in keeper.rounds].index("park") == len(keeper.rounds) - 1
+
+
+def test_a_worker_that_stops_tells_the_first_that_waits_elsewhere() -> None:
+    keeper: Any = SlowKeeper()
+    keeper.used = False
+    keeper.go.set()
+    courier = Courier(lambda: keeper, lambda _: None, lambda _: None, sweep_interval=60.0)
+    courier.ended(Ending("kept", keep=True), urgent=False)
+    wait_until(lambda: not courier._endings, "it is looked at")
+    keeper.used = True
+    courier.close(30.0)
+    assert keeper.told == ["kept"]
+
+
+def test_a_task_is_in_the_store_before_its_revocation() -> None:
+    keeper: Any = SlowKeeper()
+    courier = Courier(lambda: keeper, lambda _: None, lambda _: None, sweep_interval=60.0)
+    courier.arrive(Arrival(parking("first", "a")))
+    keeper.busy.wait(30.0)
+    for number in range(ROUND + 1):
+        courier.arrive(Arrival(parking(f"t{number}", "a")))
+    courier.revoke(["first", f"t{ROUND}"])
+    keeper.go.set()
+    wait_until(lambda: ("withdraw", 2) in keeper.rounds, "both are taken out")
+    courier.close(30.0)
+    assert [each for each in keeper.rounds if each[0] != "finish"] == [
+        *[("park", 1), ("park", ROUND), ("park", 1)],
+        ("withdraw", 2),
+    ]

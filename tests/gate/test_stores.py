@@ -249,13 +249,61 @@ def test_an_id_may_be_used_again_when_its_task_has_ended(make_store: MakeStore) 
     assert park(store, "t", "b", anew=True).answer is Answer.DUPLICATE
     finish(store, "t", kind=EndKind.FAILED, error="x")
     assert park(store, "t", "b").answer is Answer.DUPLICATE, "the broker has delivered it before"
-    verdict = park(store, "t", "b", anew=True)
+    assert park(store, "t", "a", anew=True).answer is Answer.DUPLICATE, "it is parked once more"
+    verdict = park(store, "t", "b", anew=True, deadline=NOW + DAY + 0.001)
     assert (verdict.answer, verdict.open) == (Answer.PARKED, ("b",))
     assert store.look(["t"])["t"].state is State.PARKED
     (release,) = store.finish([Ending("b")], NOW).releases
     assert store.claim([("t", release.publication)], NOW) == [True]
     assert finish(store, "t") == {}
     assert store.look(["t"])["t"].ending == Ending("t")
+
+
+@pytest.mark.parametrize("kind", [EndKind.DONE, EndKind.FAILED])
+def test_an_id_that_is_used_again_may_be_delivered_again(
+    make_store: MakeStore, kind: EndKind
+) -> None:
+    store = make_store()
+    park(store, "t", "a")
+    finish(store, "a", kind=kind, keep=True)
+    finish(store, "t")
+    again = park(store, "t", "a", anew=True, deadline=NOW + DAY + 0.001)
+    assert again.answer is (Answer.READY if kind is EndKind.DONE else Answer.REFUSED)
+    # Its worker gives it back, or is killed.
+    assert park(store, "t", "a", deadline=NOW + DAY + 1.0).answer is again.answer
+    assert park(store, "t", "b", deadline=NOW + DAY + 2.0).answer is Answer.PARKED
+
+
+def test_what_replaces_itself_and_need_not_wait_is_still_the_one_that_was_claimed(
+    make_store: MakeStore,
+) -> None:
+    store = make_store()
+    park(store, "t", "a")
+    (release,) = store.finish([Ending("a", keep=True)], NOW).releases
+    assert store.claim([("t", release.publication)], NOW) == [True]
+    assert park(store, "t", "a", replaced=1).answer is Answer.READY
+    assert store.look(["t"])["t"].state is State.CLAIMED
+    assert store.claim([("t", "another")], NOW) == [False]
+
+
+@pytest.mark.parametrize("kinds", [(EndKind.DONE, EndKind.FAILED), (EndKind.FAILED, EndKind.DONE)])
+def test_what_has_succeeded_and_failed_has_succeeded(
+    make_store: MakeStore, kinds: tuple[EndKind, EndKind]
+) -> None:
+    store = make_store()
+    for kind in kinds:
+        finish(store, "a", kind=kind, keep=True, error="" if kind is EndKind.DONE else "why")
+    assert store.look(["a"])["a"].ending in (Ending("a"), Ending("a", keep=True))
+    assert park(store, "t", "a").answer is Answer.READY
+
+
+def test_an_end_is_kept_from_the_last_time_it_was_told(make_store: MakeStore) -> None:
+    store = make_store(keep=100.0)
+    store.finish([Ending("a", EndKind.FAILED, "x", keep=True)], NOW - 80.0)
+    store.finish([Ending("a", EndKind.FAILED, "x", keep=True)], NOW - 20.0)
+    store.sweep(NOW + 50.0)
+    (verdict,) = store.park([parking("t", "a")], NOW + 50.0)
+    assert verdict.answer is Answer.REFUSED
 
 
 def test_a_sweep_tells_whether_tasks_have_waited_lately(make_store: MakeStore) -> None:

@@ -174,3 +174,8 @@ class ResultNotPlain(WorkerPoolError):
 
 class ForkServerLost(WorkerPoolError):
     """The process that starts children ended; the pool starts another."""
+
+
+def told(exc: BaseException) -> str:
+    """An error of some library's, for a line of a log; the ``repr`` of some tells little."""
+    return f"{type(exc).__name__}: {exc}" if str(exc) else repr(exc)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ..errors import PoisonTaskError
+from ..errors import PoisonTaskError, told
 from ..events import PoolEvent, TaskQuarantined
 from ..policy.poison import CrashCount
 from ..types import Loss, LossCause
@@ -185,7 +185,9 @@ class Quarantine:
         except NotImplementedError:  # What Celery's base class does.
             return None
         except Exception as exc:  # Backends break in many ways; the worker's own count stands.
-            logger.warning("cannot count the crash of task %s in the backend: %r", task_id, exc)
+            logger.warning(
+                "cannot count the crash of task %s in the backend: %s", task_id, told(exc)
+            )
             return None
         return count
 

@@ -49,7 +49,10 @@ def graph(
     nodes = _collect(app, task_ids)
     if timeout:
         inspect = app.control.inspect(timeout=timeout)
-        nodes = in_workers(nodes, lambda ids: inspect.query_task(*ids))
+        try:
+            nodes = in_workers(nodes, lambda ids: inspect.query_task(*ids))
+        except Exception as exc:  # Whatever the broker's client raises.
+            click.secho(f"workers cannot be asked: {exc}", fg="yellow", err=True)
     if as_json:
         found = {task_id: asdict(node) for task_id, node in nodes.items()}
         ctx.obj.echo(json.dumps(found, default=lambda value: value.value))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from ..errors import told
 from ..policy.graph import storable
 from .keeper import Keeper
 from .records import Counts, Ending, Parking, Release, Verdict
@@ -36,6 +37,7 @@ KEPT = 100_000
 #: Ends of which no result is stored that are kept while nobody uses dependencies, for the first
 #: who does: 200 bytes each, and the errors. Others look at the results.
 RECENT = 10_000
+TROUBLE = "Cannot keep or release tasks that wait: %s. Trying again"
 #: Seconds between two tries, the first and the longest.
 RETRY, RETRY_MAX = 0.5, 30.0
 
@@ -149,7 +151,7 @@ class Courier:
                 self._work(keeper)
             except Exception as exc:  # The store, the results and the broker may raise anything.
                 if not self.in_trouble:
-                    logger.error("Cannot keep or release tasks that wait: %r. Trying again", exc)
+                    logger.error(TROUBLE, told(exc))
                     logger.debug("What was tried:", exc_info=True)
                 self.in_trouble = True
                 self._closing.wait(delay)
@@ -265,6 +267,6 @@ class Courier:
             self._in_use = self._in_use or (bool(self._recent) and keeper.in_use())
             self._catch_up(keeper)
         except Exception as exc:  # As above; a sweep of another worker makes up for it.
-            logger.warning("Could not report the last tasks that have ended: %r", exc)
+            logger.warning("Could not report the last tasks that have ended: %s", told(exc))
         finally:
             keeper.close()

@@ -314,7 +314,8 @@ class Gate:
         """In the courier's thread: store the end of a task that was revoked while it waited."""
         parcel = Parcel.of_bytes(release.parcel)
         headers = parcel.headers
-        request = Context(headers, id=release.id, chord=parcel.chord())
+        to = {name: parcel.properties.get(name) for name in ("reply_to", "correlation_id")}
+        request = Context(headers, id=release.id, chord=parcel.chord(), **to)
         self._app.backend.mark_as_revoked(release.id, "revoked", request=request)
         logger.info("Discarding revoked task: %s[%s]", _name(headers), release.id)
         self.ended(release.id, EndKind.CANCELLED, "revoked")

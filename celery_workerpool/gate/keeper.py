@@ -16,6 +16,7 @@ from dataclasses import replace
 from itertools import islice, pairwise
 from typing import Protocol
 
+from ..errors import told
 from ..policy.graph import describe_cycle, find_cycle
 from .apart import ask_apart
 from .inquiry import Ask, Inquiry, at_once
@@ -105,7 +106,9 @@ class Keeper:
         answers = ask_apart(self._finish, endings, self.check)
         for ending, answer in zip(endings, answers, strict=True):
             if isinstance(answer, Exception):
-                logger.error("The store does not take the end of task %s: %r", ending.id, answer)
+                logger.error(
+                    "The store does not take the end of task %s: %s", ending.id, told(answer)
+                )
         return any(answer is True for answer in answers)
 
     def finish_earlier(self, endings: Sequence[Ending]) -> None:
@@ -222,8 +225,8 @@ class Keeper:
     def _or_refused(self, task_id: str, answer: Verdict | Exception) -> Verdict:
         if isinstance(answer, Verdict):
             return answer
-        logger.error("The store does not take task %s, which fails: %r", task_id, answer)
-        return Verdict(Answer.REFUSED, Cause(CauseKind.UNKEPT, error=short(repr(answer))))
+        logger.error("The store does not take task %s, which fails: %s", task_id, told(answer))
+        return Verdict(Answer.REFUSED, Cause(CauseKind.UNKEPT, error=short(told(answer))))
 
     def _deal_out(self, turn: Turn) -> bool:
         some = bool(turn.releases)

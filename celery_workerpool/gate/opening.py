@@ -9,7 +9,7 @@ from typing import Any
 
 from celery.app import backends
 from celery.exceptions import ImproperlyConfigured
-from kombu.utils.url import parse_url
+from kombu.utils.url import url_to_parts
 
 from ..errors import SettingsError
 from ..settings import PREFIX, Settings
@@ -19,6 +19,16 @@ from .store import Store, Terms
 
 #: How many leases a task that was published may wait for a worker until it is published again.
 REPEAT = 20
+#: Of brokers' URLs that name none.
+PORTS = {
+    "amqp": 5672,
+    "pyamqp": 5672,
+    "amqps": 5671,
+    "redis": 6379,
+    "rediss": 6379,
+    "sentinel": 26379,
+}
+LOCALHOST = ("127.0.0.1", "::1", None)
 EXPECTED = "redis://…, rediss://…, sentinel://…, redis+socket://…, db+DATABASE://… or memory://"
 
 
@@ -80,12 +90,22 @@ def _sql_errors() -> tuple[type[Exception], ...]:
 
 
 def home(app: Any) -> str:
-    """Names an app's broker: hosts and virtual host, whatever the password."""
+    """Names an app's broker: hosts, virtual host and prefix, whatever the password."""
     urls = app.conf.broker_write_url or app.conf.broker_url or ""
     urls = urls.split(";") if isinstance(urls, str) else urls
-    parsed = [parse_url(url) for url in urls]
-    parts = sorted(f"{p['hostname']}:{p['port']}/{p['virtual_host']}" for p in parsed)
+    options = app.conf.broker_transport_options or {}
+    parts = [*sorted(map(_place, urls)), str(options.get("global_keyprefix") or "")]
     return hashlib.sha256(";".join(parts).encode()).hexdigest()[:12]
+
+
+def _place(url: str) -> str:
+    """The same for all spellings of a URL that leave defaults out."""
+    parts: Any = url_to_parts(url)
+    host = "localhost" if parts.hostname in LOCALHOST else parts.hostname
+    port = parts.port or PORTS.get(parts.scheme)
+    default = "0" if PORTS.get(parts.scheme) in (6379, 26379) else "/"
+    virtual = parts.query.get("virtual_host", "")
+    return f"{host}:{port}/{parts.path or default}{virtual}"
 
 
 def _keep(app: Any, settings: Settings) -> float:

@@ -12,6 +12,8 @@ from typing import Any
 
 from kombu.messaging import Consumer
 
+from ..errors import told
+
 logger = logging.getLogger(__name__)
 
 #: Seconds between two looks at the result backend for tasks of which no event has told the end.
@@ -78,7 +80,7 @@ class Watcher:
                 self._receive()
             except Exception as exc:  # Connections break in many ways; each is tried again.
                 self._connection = self._gauge = None
-                logger.warning("lost the connection for events: %r", exc)
+                logger.warning("lost the connection for events: %s", told(exc))
                 self._look_again()  # Tasks may end meanwhile.
                 self._stopping.wait(RECONNECT)
 
@@ -116,4 +118,4 @@ class Watcher:
         try:
             self._look()
         except Exception as exc:  # Backends break in many ways; events come all the same.
-            logger.warning("cannot look results up: %r", exc)
+            logger.warning("cannot look results up: %s", told(exc))

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.support.app import CONF
 from tests.support.waiting import wait_until
 from tests.support.worker import ROOT, CeleryWorker
@@ -69,6 +71,18 @@ def test_status_without_a_worker_is_a_clear_error(make_worker: Workers) -> None:
     shown = celery(make_worker(), "workerpool", "status", "--timeout", "0.5")
     assert shown.returncode == 69
     assert "No nodes replied within time constraint" in shown.stderr
+
+
+@pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
+def test_a_graph_is_shown_without_the_broker(make_worker: Workers) -> None:
+    away = make_worker(conf={"broker_url": "redis://127.0.0.1:1/0"})
+    away.app.backend.store_result("known", 1, "SUCCESS")
+    shown = celery(away, "workerpool", "graph", "known", "nobody")
+    assert shown.returncode == 1
+    assert shown.stdout.splitlines()[0] == "known  COMPLETED"
+    (line,) = [text for text in shown.stderr.splitlines() if "workers cannot be asked" in text]
+    assert "127.0.0.1:1" in line
+    assert "Traceback" not in shown.stderr
 
 
 def test_metrics_tell_how_tasks_ended(make_worker: Workers) -> None:

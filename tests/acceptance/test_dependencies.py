@@ -11,7 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from celery import chain, group, states
+from celery.exceptions import TaskRevokedError
 from celery.result import AsyncResult
 
 from celery_workerpool.gate.opening import open_store
@@ -236,6 +238,21 @@ def test_what_waits_for_the_store_in_a_worker_that_stops_goes_to_others_at_once(
             assert away.is_running, "its task still runs"
             go.touch()
             assert away.wait() == 0
+
+
+@pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
+def test_whoever_waits_for_results_by_rpc_hears_of_a_revocation(
+    make_worker: Workers, tmp_path: Path
+) -> None:
+    store = f"db+sqlite:///{tmp_path}/gate.db"
+    conf = {"result_backend": "rpc://", "workerpool_gate_store": store}
+    with make_worker(conf=conf) as worker:
+        waits = worker.send("add", 1, 1, headers={"dependencies": [new_id()]})
+        wait_for_parked(worker, 1)
+        waits.revoke()
+        with pytest.raises(TaskRevokedError):
+            waits.get(timeout=30)
+    worker.app.backend.result_consumer.stop()
 
 
 def test_what_can_never_run_ends(make_worker: Workers) -> None:

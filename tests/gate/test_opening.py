@@ -70,3 +70,14 @@ def test_home_is_the_broker_whoever_asks() -> None:
     assert at("amqp://a:b@host/v") == at("amqp://c:d@host/v")
     assert at("amqp://one//", "amqp://two//") == at("amqp://two//", "amqp://one//")
     assert len({at("redis://host/0"), at("redis://host/1"), at("redis://other/0")}) == 3
+    rabbit = ("amqp://rabbit:5672//", "amqp://rabbit//", "pyamqp://guest:guest@RABBIT:5672")
+    redis = ("redis://localhost:6379/0", "redis://127.0.0.1", "rediss://:x@[::1]:6379/?health=1")
+    socket = tuple(f"redis+socket:///run/redis.sock?virtual_host={db}" for db in "12")
+    assert [len({at(url) for url in urls}) for urls in (rabbit, redis, socket)] == [1, 1, 2]
+
+
+def test_brokers_with_prefixes_of_their_own_are_homes_of_their_own() -> None:
+    app = Celery(set_as_current=False, broker="redis://host/0")
+    plain = home(app)
+    app.conf.broker_transport_options = {"global_keyprefix": "a:"}
+    assert home(app) != plain

@@ -17,6 +17,7 @@ from celery.exceptions import TaskRevokedError
 from celery.result import AsyncResult
 
 from celery_workerpool.gate.opening import open_store
+from celery_workerpool.gate.records import State
 from celery_workerpool.settings import Settings
 from tests.support.waiting import wait_until
 from tests.support.worker import CeleryWorker
@@ -73,7 +74,10 @@ def test_an_id_may_be_used_again(make_worker: Workers, tmp_path: Path) -> None:
         for number in range(5):
             first = worker.send("wait_for_file", str(tmp_path / f"go-{number}"))
             again = worker.send("add", number, 1, task_id="nightly", **after(first))
-            wait_for_parked(worker, 1)
+            wait_until(
+                lambda: [r.state for r in store.look(["nightly"]).values()] == [State.PARKED],
+                "it waits",
+            )
             (tmp_path / f"go-{number}").touch()
             assert again.get(timeout=30) == number + 1
             again.forget()

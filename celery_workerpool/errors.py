@@ -178,4 +178,8 @@ class ForkServerLost(WorkerPoolError):
 
 def told(exc: BaseException) -> str:
     """An error of some library's, for a line of a log; the ``repr`` of some tells little."""
-    return f"{type(exc).__name__}: {exc}" if str(exc) else repr(exc)
+    try:
+        text = str(exc).partition("\n")[0]
+    except Exception:  # Whatever it is, its kind is known.
+        text = ""
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__

@@ -79,13 +79,12 @@ def workerpool_query_task(state: Any, ids: Any, brief: bool = False, **_: object
     """Query for task information by id."""
     # In the place of Celery's command, which does not see all that are tried again, does not say
     # when they are, nor can it answer where arguments are not what JSON can hold.
-    wanted = list(maybe_list(ids) or ())
+    wanted = set(maybe_list(ids) or ())
     gate = getattr(state.consumer.pool, "gate", None)
-    held = [message.headers for message in gate.held()] if gate is not None else []
     at_gate = {
-        headers["id"]: ("reserved", {} if brief else {"id": headers["id"], "name": headers["task"]})
-        for headers in held
-        if headers["id"] in wanted
+        name: ("reserved", {} if brief else {"id": name, "name": message.headers["task"]})
+        for message in (gate.held() if gate is not None else ())
+        if (name := message.headers["id"]) in wanted
     }
     return at_gate | {
         request.id: (control._state_of_task(request), {} if brief else info(request))

@@ -79,7 +79,7 @@ def finish_poll(channel: Any) -> None:
     request, and lie there. Its consumer is cancelled, so kombu gives back what comes.
     """
     if getattr(channel, "_in_poll", None):
-        with suppress(Empty):
+        with suppress(Empty, *channel.connection_errors):
             channel._brpop_read()
 
 

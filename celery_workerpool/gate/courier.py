@@ -67,6 +67,8 @@ class Courier:
         withdrawn: called in the thread with each task that was revoked while it waited; stores
             its end.
         sweep_interval: seconds.
+        is_wanted: called in the thread; whether an arrival is still to be dealt with. When one is
+            not, none that came before it is.
     """
 
     def __init__(
@@ -75,11 +77,13 @@ class Courier:
         answer: Callable[[Answers], None],
         withdrawn: Callable[[Release], None],
         sweep_interval: float,
+        is_wanted: Callable[[Arrival], bool] = lambda _: True,
     ) -> None:
         self._make_keeper = make_keeper
         self._answer = answer
         self._withdrawn = withdrawn
         self._interval = sweep_interval
+        self._is_wanted = is_wanted
         self._parkings: deque[Arrival] = deque()
         self._claims: deque[Arrival] = deque()
         self._endings: deque[Ending] = deque()
@@ -208,6 +212,8 @@ class Courier:
         self.published = keeper.published
 
     def _serve(self, queue: deque[Arrival], ask: Callable[[list[Any]], list[Verdict]]) -> None:
+        while queue and not self._is_wanted(queue[0]):
+            queue.popleft()
         batch = list(islice(queue, ROUND))
         if not batch:
             return

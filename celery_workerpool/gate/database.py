@@ -108,7 +108,8 @@ class Database:
                     table.c.id.in_(chunk), table.c.ended.is_not(None)
                 )
                 for name, kind, error in c.execute(query):
-                    found[name] = Ending(name, EndKind(kind), error or "")
+                    if name not in found or found[name].kind is not EndKind.DONE:
+                        found[name] = Ending(name, EndKind(kind), error or "")
         return found
 
     def column(self, c: Connection, column: Any, values: Sequence[str]) -> set[str]:

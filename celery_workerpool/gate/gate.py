@@ -109,6 +109,7 @@ class Gate:
                 self._answered,
                 self._withdrawn,
                 self._settings.gate_sweep_interval,
+                self._is_wanted,
             )
             signals.task_failure.connect(self._on_failure)
             signals.task_revoked.connect(self._on_revoked)
@@ -218,6 +219,11 @@ class Gate:
             name=_name(headers),
             anew=_is_new(message),
         )
+
+    def _is_wanted(self, arrival: Arrival) -> bool:
+        """In the courier's thread: whether the message has not gone back to the broker since."""
+        held: _Held = arrival.ticket
+        return self._consumer is not None and held.connection == self._connection
 
     def _answered(self, answers: Answers) -> None:
         """In the courier's thread."""

@@ -114,7 +114,7 @@ class Keeper:
     def finish_earlier(self, endings: Sequence[Ending]) -> None:
         """The same of tasks that ended before anybody could wait for them.
 
-        What the store has under the id of one, and what has not ended, is another task.
+        What the store has by now under the id of one, and what has not ended, is another task.
         """
         found = self._store.look([ending.id for ending in endings])
         other = {i for i, r in found.items() if r.state not in (State.UNSEEN, State.ENDED)}

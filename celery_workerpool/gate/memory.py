@@ -153,9 +153,10 @@ class MemoryStore:
 
     def _ending(self, task_id: str) -> Ending | None:
         entry = self._entries.get(task_id)
-        if entry is not None and entry.ending is not None:
-            return entry.ending
-        return self._kept[task_id][0] if task_id in self._kept else None
+        kept = self._kept[task_id][0] if task_id in self._kept else None
+        if entry is None or entry.ending is None or (kept and kept.kind is EndKind.DONE):
+            return kept
+        return entry.ending
 
     def _end(self, ending: Ending, now: float) -> None:
         entry = self._entries.get(ending.id)

@@ -92,7 +92,7 @@ def _sql_errors() -> tuple[type[Exception], ...]:
 def home(app: Any) -> str:
     """Names an app's broker: hosts, virtual host and prefix, whatever the password."""
     urls = app.conf.broker_write_url or app.conf.broker_url or ""
-    urls = urls.split(";") if isinstance(urls, str) else urls
+    urls = ";".join([urls] if isinstance(urls, str) else urls).split(";")
     options = app.conf.broker_transport_options or {}
     parts = [*sorted(map(_place, urls)), str(options.get("global_keyprefix") or "")]
     return hashlib.sha256(";".join(parts).encode()).hexdigest()[:12]
@@ -100,9 +100,9 @@ def home(app: Any) -> str:
 
 def _place(url: str) -> str:
     """The same for all spellings of a URL that leave defaults out."""
-    parts: Any = url_to_parts(url)
+    parts: Any = url_to_parts(url if "://" in url else f"amqp://{url}")
     host = "localhost" if parts.hostname in LOCALHOST else parts.hostname
-    port = parts.port or PORTS.get(parts.scheme)
+    port = parts.port or PORTS.get(parts.scheme) or parts.scheme
     default = "0" if PORTS.get(parts.scheme) in (6379, 26379) else "/"
     virtual = parts.query.get("virtual_host", "")
     return f"{host}:{port}/{parts.path or default}{virtual}"

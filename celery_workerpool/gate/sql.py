@@ -226,10 +226,12 @@ class SqlStore:
                 )
         kept = {name: ending for name, ending in endings.items() if ending.keep}
         for chunk in chunks(sorted(kept)):
+            # First, so that nobody forgets them before this is over.
+            c.execute(update(e).where(e.c.id.in_(chunk)).values(forget_at=forget_at))
             there = self._db.column(c, e.c.id, chunk)
-            c.execute(update(e).where(e.c.id.in_(there)).values(forget_at=forget_at))
-            done = [name for name in there if kept[name].kind is EndKind.DONE]
-            c.execute(update(e).where(e.c.id.in_(done)).values(ended=EndKind.DONE.value, error=""))
+            if done := [name for name in there if kept[name].kind is EndKind.DONE]:
+                values = {"ended": EndKind.DONE.value, "error": ""}
+                c.execute(update(e).where(e.c.id.in_(done)).values(**values))
             new = [kept[name] for name in chunk if name not in there]
             rows = [
                 {"id": end.id, "ended": end.kind.value, "error": end.error, "forget_at": forget_at}

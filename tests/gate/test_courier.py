@@ -134,3 +134,26 @@ def test_a_task_is_in_the_store_before_its_revocation() -> None:
         *[("park", 1), ("park", ROUND), ("park", 1)],
         ("withdraw", 2),
     ]
+
+
+def test_what_has_gone_back_to_the_broker_is_not_parked_any_more() -> None:
+    keeper: Any = SlowKeeper()
+    gone: list[str] = []
+    courier = Courier(
+        lambda: keeper,
+        lambda _: None,
+        lambda _: None,
+        sweep_interval=60.0,
+        is_wanted=lambda arrival: arrival.ticket not in gone,
+    )
+    courier.arrive(Arrival(parking("first", "a"), "first"))
+    keeper.busy.wait(30.0)
+    for name in ("second", "third"):
+        courier.arrive(Arrival(parking(name, "a"), name))
+        courier.arrive(Arrival((name, "p"), name))
+    gone += ["second", "third"]
+    courier.arrive(Arrival(parking("of the next connection", "a"), "next"))
+    keeper.go.set()
+    wait_until(lambda: len(keeper.rounds) == 2, "it is parked")
+    courier.close(30.0)
+    assert [each for each in keeper.rounds if each[0] != "finish"] == [("park", 1), ("park", 1)]

@@ -74,6 +74,9 @@ def test_home_is_the_broker_whoever_asks() -> None:
     redis = ("redis://localhost:6379/0", "redis://127.0.0.1", "rediss://:x@[::1]:6379/?health=1")
     socket = tuple(f"redis+socket:///run/redis.sock?virtual_host={db}" for db in "12")
     assert [len({at(url) for url in urls}) for urls in (rabbit, redis, socket)] == [1, 1, 2]
+    assert at("amqp://one;two") == at("amqp://two", "amqp://one") != at("amqp://one;three")
+    assert len({at("memory://"), at("filesystem://"), at("")}) == 3
+    assert at("") == at("amqp://")
 
 
 def test_brokers_with_prefixes_of_their_own_are_homes_of_their_own() -> None:

@@ -295,6 +295,12 @@ def test_what_has_succeeded_and_failed_has_succeeded(
         finish(store, "a", kind=kind, keep=True, error="" if kind is EndKind.DONE else "why")
     assert store.look(["a"])["a"].ending in (Ending("a"), Ending("a", keep=True))
     assert park(store, "t", "a").answer is Answer.READY
+    # The same of one that has waited itself.
+    park(store, "b", "x")
+    finish(store, "x")
+    for kind in kinds:
+        finish(store, "b", kind=kind, keep=True, error="" if kind is EndKind.DONE else "why")
+    assert park(store, "u", "b").answer is Answer.READY
 
 
 def test_an_end_is_kept_from_the_last_time_it_was_told(make_store: MakeStore) -> None:

@@ -176,7 +176,7 @@ class ForkServerLost(WorkerPoolError):
     """The process that starts children ended; the pool starts another."""
 
 
-def told(exc: BaseException) -> str:
+def described(exc: BaseException) -> str:
     """An error of some library's, for a line of a log; the ``repr`` of some tells little."""
     try:
         text = str(exc).partition("\n")[0]

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import told
+from ..errors import described
 from . import rabbitmq, redis
 
 logger = logging.getLogger(__name__)
@@ -44,4 +44,4 @@ class Acknowledgements:
             try:
                 each.at_once()
             except Exception as exc:  # A broken connection. It tells the consumer by itself.
-                logger.warning("cannot acknowledge what has been taken: %s", told(exc))
+                logger.warning("cannot acknowledge what has been taken: %s", described(exc))

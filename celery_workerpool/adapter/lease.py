@@ -19,7 +19,7 @@ from contextlib import suppress
 from time import time
 from typing import Any
 
-from ..errors import told
+from ..errors import described
 from .redis import in_order, plain_client, put_in_front, script
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,9 @@ class Lease:
                 pause, silent = min(2 * pause, longest), False
             except Exception as exc:  # The connection, which may raise anything.
                 if not silent:
-                    logger.warning("cannot tell the others that this worker lives: %s", told(exc))
+                    logger.warning(
+                        "cannot tell the others that this worker lives: %s", described(exc)
+                    )
                 pause, silent = 1.0, True
                 with suppress(Exception):
                     self._connection.close()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ..errors import PoisonTaskError, told
+from ..errors import PoisonTaskError, described
 from ..events import PoolEvent, TaskQuarantined
 from ..policy.poison import CrashCount
 from ..types import Loss, LossCause
@@ -186,7 +186,7 @@ class Quarantine:
             return None
         except Exception as exc:  # Backends break in many ways; the worker's own count stands.
             logger.warning(
-                "cannot count the crash of task %s in the backend: %s", task_id, told(exc)
+                "cannot count the crash of task %s in the backend: %s", task_id, described(exc)
             )
             return None
         return count

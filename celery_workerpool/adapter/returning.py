@@ -11,7 +11,7 @@ from typing import Any
 from celery.worker import state as worker_state
 
 from ..engine.jobs import Job
-from ..errors import told
+from ..errors import described
 from ..metrics import Ledger
 from .handle import TaskHandle
 from .redis import put_in_front
@@ -68,7 +68,7 @@ def _give_back_messages(messages: Sequence[Any]) -> int:
             message.reject(requeue=True)
             count += 1
     except Exception as exc:  # A broken connection. It tells the consumer by itself.
-        logger.warning("cannot give waiting tasks back to the broker: %s", told(exc))
+        logger.warning("cannot give waiting tasks back to the broker: %s", described(exc))
     return count
 
 

@@ -14,7 +14,7 @@ from celery.bin.base import CeleryCommand, CeleryOption, handle_preload_options
 from celery.exceptions import CeleryCommandException
 from celery.platforms import EX_FAILURE, EX_UNAVAILABLE
 
-from ..errors import SettingsError, told
+from ..errors import SettingsError, described
 from ..gate.memory import MemoryStore
 from ..gate.opening import open_store
 from ..gate.tree import Node, collect, in_workers
@@ -52,7 +52,7 @@ def graph(
         try:
             nodes = in_workers(nodes, lambda ids: inspect.query_task(*ids))
         except Exception as exc:  # Whatever the broker's client raises.
-            click.secho(f"workers cannot be asked: {told(exc)}", fg="yellow", err=True)
+            click.secho(f"workers cannot be asked: {described(exc)}", fg="yellow", err=True)
     if as_json:
         found = {task_id: asdict(node) for task_id, node in nodes.items()}
         ctx.obj.echo(json.dumps(found, default=lambda value: value.value))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from ..errors import told
+from ..errors import described
 from ..policy.graph import storable
 from .keeper import Keeper
 from .records import Counts, Ending, Parking, Release, Verdict
@@ -155,7 +155,7 @@ class Courier:
                 self._work(keeper)
             except Exception as exc:  # The store, the results and the broker may raise anything.
                 if not self.in_trouble:
-                    logger.error(TROUBLE, told(exc))
+                    logger.error(TROUBLE, described(exc))
                     logger.debug("What was tried:", exc_info=True)
                 self.in_trouble = True
                 self._closing.wait(delay)
@@ -273,6 +273,6 @@ class Courier:
             self._in_use = self._in_use or (bool(self._recent) and keeper.in_use())
             self._catch_up(keeper)
         except Exception as exc:  # As above; a sweep of another worker makes up for it.
-            logger.warning("Could not report the last tasks that have ended: %s", told(exc))
+            logger.warning("Could not report the last tasks that have ended: %s", described(exc))
         finally:
             keeper.close()

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, Row, create_engine, event, select
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from ..policy.graph import OnFailure
+from .memory import prevailing
 from .records import Cause, CauseKind, Ending, EndKind, Record, State
 from .store import NAMED
 from .tables import Tables
@@ -108,8 +109,8 @@ class Database:
                     table.c.id.in_(chunk), table.c.ended.is_not(None)
                 )
                 for name, kind, error in c.execute(query):
-                    if name not in found or found[name].kind is not EndKind.DONE:
-                        found[name] = Ending(name, EndKind(kind), error or "")
+                    ending = Ending(name, EndKind(kind), error or "")
+                    found[name] = prevailing(found.get(name), ending)
         return found
 
     def column(self, c: Connection, column: Any, values: Sequence[str]) -> set[str]:

@@ -221,7 +221,7 @@ class Gate:
         )
 
     def _is_wanted(self, arrival: Arrival) -> bool:
-        """In the courier's thread: whether the message has not gone back to the broker since."""
+        """Whether the message has not gone back to the broker since. For any thread."""
         held: _Held = arrival.ticket
         return self._consumer is not None and held.connection == self._connection
 
@@ -237,7 +237,7 @@ class Gate:
         for arrival, verdict in answers:
             held: _Held = arrival.ticket
             self._held.pop(held, None)
-            if held.connection != self._connection or consumer is None:
+            if not self._is_wanted(arrival):
                 continue  # The broker delivers it again.
             if held.extra:
                 self._extra -= 1

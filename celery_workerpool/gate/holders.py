@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import told
+from ..errors import described
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Workers:
                 # Workers on other pools pass over what they do not know.
                 replies = inspect._request("query_task", ids=list(ids), brief=True) or {}
             except connection.channel_errors as exc:
-                logger.warning("Cannot ask the workers which tasks they have: %s", told(exc))
+                logger.warning("Cannot ask the workers which tasks they have: %s", described(exc))
                 return set()
         if self._hostname not in replies:
             return set(ids)

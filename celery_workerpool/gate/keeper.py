@@ -16,7 +16,7 @@ from dataclasses import replace
 from itertools import islice, pairwise
 from typing import Protocol
 
-from ..errors import told
+from ..errors import described
 from ..policy.graph import describe_cycle, find_cycle
 from .apart import ask_apart
 from .inquiry import Ask, Inquiry, at_once
@@ -107,7 +107,7 @@ class Keeper:
         for ending, answer in zip(endings, answers, strict=True):
             if isinstance(answer, Exception):
                 logger.error(
-                    "The store does not take the end of task %s: %s", ending.id, told(answer)
+                    "The store does not take the end of task %s: %s", ending.id, described(answer)
                 )
         return any(answer is True for answer in answers)
 
@@ -225,8 +225,8 @@ class Keeper:
     def _or_refused(self, task_id: str, answer: Verdict | Exception) -> Verdict:
         if isinstance(answer, Verdict):
             return answer
-        logger.error("The store does not take task %s, which fails: %s", task_id, told(answer))
-        return Verdict(Answer.REFUSED, Cause(CauseKind.UNKEPT, error=short(told(answer))))
+        logger.error("The store does not take task %s, which fails: %s", task_id, described(answer))
+        return Verdict(Answer.REFUSED, Cause(CauseKind.UNKEPT, error=short(described(answer))))
 
     def _deal_out(self, turn: Turn) -> bool:
         some = bool(turn.releases)

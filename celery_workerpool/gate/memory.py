@@ -154,9 +154,8 @@ class MemoryStore:
     def _ending(self, task_id: str) -> Ending | None:
         entry = self._entries.get(task_id)
         kept = self._kept[task_id][0] if task_id in self._kept else None
-        if entry is None or entry.ending is None or (kept and kept.kind is EndKind.DONE):
-            return kept
-        return entry.ending
+        ended = entry.ending if entry is not None else None
+        return prevailing(kept, ended) if ended is not None else kept
 
     def _end(self, ending: Ending, now: float) -> None:
         entry = self._entries.get(ending.id)
@@ -166,9 +165,8 @@ class MemoryStore:
             entry.state, entry.ending = State.ENDED, ending
             entry.forget_at = now + self.terms.keep
         if ending.keep:
-            before = self._kept.get(ending.id, (ending,))[0]
-            kept = before if before.kind is EndKind.DONE else ending
-            self._kept[ending.id] = (kept, now + self.terms.keep)
+            before = self._kept[ending.id][0] if ending.id in self._kept else None
+            self._kept[ending.id] = (prevailing(before, ending), now + self.terms.keep)
         for task_id in list(self._waits.pop(ending.id, ())):
             waiting = self._entries[task_id]
             waiting.open.discard(ending.id)
@@ -261,6 +259,11 @@ def some_of(unknown: Sequence[str]) -> tuple[str, ...]:
     if len(unknown) > PAGE_OPEN:
         return tuple(sorted(random.sample(unknown, PAGE_OPEN)))
     return tuple(unknown)
+
+
+def prevailing(before: Ending | None, ending: Ending) -> Ending:
+    """Of two ends of one task: as in results, what has succeeded has not failed."""
+    return before if before is not None and before.kind is EndKind.DONE else ending
 
 
 def judge(parking: Parking, known: Mapping[str, Ending]) -> Verdict:

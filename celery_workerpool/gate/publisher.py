@@ -10,7 +10,7 @@ from typing import Any
 from amqp.exceptions import MessageNacked
 from kombu.exceptions import BatchPublishError
 
-from ..errors import told
+from ..errors import described
 from .parcel import CAUSE, PUBLICATION, Parcel
 from .records import Release
 
@@ -41,7 +41,9 @@ class Publisher:
                 raise
             if len(releases) > 1:
                 return [done for each in releases for done in self.publish([each.again()])]
-            logger.error("Task %s is ready, but cannot be published: %s", releases[0].id, told(exc))
+            logger.error(
+                "Task %s is ready, but cannot be published: %s", releases[0].id, described(exc)
+            )
             return []
         return releases
 

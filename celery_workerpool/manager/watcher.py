@@ -12,7 +12,7 @@ from typing import Any
 
 from kombu.messaging import Consumer
 
-from ..errors import told
+from ..errors import described
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Watcher:
                 self._receive()
             except Exception as exc:  # Connections break in many ways; each is tried again.
                 self._connection = self._gauge = None
-                logger.warning("lost the connection for events: %s", told(exc))
+                logger.warning("lost the connection for events: %s", described(exc))
                 self._look_again()  # Tasks may end meanwhile.
                 self._stopping.wait(RECONNECT)
 
@@ -118,4 +118,4 @@ class Watcher:
         try:
             self._look()
         except Exception as exc:  # Backends break in many ways; events come all the same.
-            logger.warning("cannot look results up: %s", told(exc))
+            logger.warning("cannot look results up: %s", described(exc))

@@ -35,8 +35,7 @@ def two_workers(make_worker: Workers, **conf: Any) -> Iterator[tuple[CeleryWorke
         **conf,
     }
     first = make_worker(conf=conf)
-    shared = ("task_default_queue", "control_exchange", "event_exchange")
-    second = make_worker(conf={**conf, **{name: first.conf[name] for name in shared}})
+    second = make_worker(conf={**conf, **first.shared})
     with first, second:
         yield first, second
 
@@ -220,7 +219,6 @@ def test_what_waits_for_the_store_in_a_worker_that_stops_goes_to_others_at_once(
 ) -> None:
     trace, go = tmp_path / "trace", tmp_path / "go"
     away = make_worker(conf={"workerpool_gate_store": "redis://127.0.0.1:1/0"})
-    shared = ("task_default_queue", "control_exchange", "event_exchange")
     with away:
         away.send("trace_and_wait", str(trace), "runs", str(go))
         wait_until(lambda: lines(trace) == ["runs"], "it runs")
@@ -233,7 +231,7 @@ def test_what_waits_for_the_store_in_a_worker_that_stops_goes_to_others_at_once(
         known = away.app.control.inspect([away.hostname]).query_task(*ids)[away.hostname]
         assert set(known) == set(ids)
         conf = {
-            **{name: away.conf[name] for name in shared},
+            **away.shared,
             "workerpool_gate_store": f"db+sqlite:///{tmp_path}/gate.db",
         }
         with make_worker(conf=conf):

@@ -22,8 +22,7 @@ def test_a_poison_task_is_stopped_listed_and_released(make_worker: Workers, tmp_
     """By two workers that share a queue, and count together."""
     trace = Trace(tmp_path)
     first = make_worker(concurrency=1)
-    shared = ("task_default_queue", "control_exchange", "event_exchange")
-    second = make_worker(concurrency=1, conf={name: first.conf[name] for name in shared})
+    second = make_worker(concurrency=1, conf=first.shared)
     with first, second, EventLog(first.app) as log:
         poison = first.send("endings.crash_until", trace.path, "poison", trace.gate)
         with pytest.raises(PoisonTaskError, match="killed its child 3 times"):

@@ -42,10 +42,7 @@ def test_probes_tell_the_states_of_a_worker_apart(
             broker_url,
             redis_url,
             tmp_path,
-            conf={
-                name: worker.conf[name]
-                for name in ("task_default_queue", "control_exchange", "event_exchange")
-            },
+            conf=worker.shared,
         )
 
         def until(condition: str) -> None:

@@ -12,12 +12,11 @@ from tests.support.waiting import wait_until
 from tests.support.worker import CeleryWorker
 
 Workers = Callable[..., CeleryWorker]
-SHARED = ("task_default_queue", "control_exchange", "event_exchange")
 
 
 def beside(make_worker: Workers, first: CeleryWorker, **options: Any) -> CeleryWorker:
     """Another worker on the same queue."""
-    return make_worker(conf={name: first.conf[name] for name in SHARED}, **options)
+    return make_worker(conf=first.shared, **options)
 
 
 def given_back(worker: CeleryWorker) -> int:
@@ -69,7 +68,7 @@ def test_short_tasks_move_as_fast_as_the_idle_worker_takes_them(
         trace.wait_for("held")
         waiting = [busy.send("append", trace.path, str(number)) for number in range(60)]
         wait_until(lambda: len(busy.inspect("reserved")) == 60, "they wait in it")
-        conf = {name: busy.conf[name] for name in SHARED} | many
+        conf = busy.shared | many
         with make_worker(conf=conf, concurrency=1):
             questions = busy.stats()["sharing"]["asked"]
             for result in waiting:

@@ -285,14 +285,12 @@ def test_what_waits_in_a_worker_that_stops_goes_to_others_at_once(
     make_worker: Workers, trace: Trace
 ) -> None:
     first = make_worker(concurrency=1)
-    shared = ("task_default_queue", "control_exchange", "event_exchange")
     with first:
         running = first.send("trace_and_wait", trace.path, "running", trace.gate)
         trace.wait_for("running")
         waiting = [first.send("append", trace.path, f"waiting {i}") for i in range(3)]
         wait_until(lambda: len(first.inspect("reserved")) == 3, "three tasks wait in the worker")
-        conf = {name: first.conf[name] for name in shared}
-        with make_worker(concurrency=1, conf=conf):
+        with make_worker(concurrency=1, conf=first.shared):
             first.signal(signal.SIGTERM)
             for result in waiting:
                 result.get(timeout=20)

@@ -55,9 +55,10 @@ def deployed(
 ) -> Iterator[Deployment]:
     """Workers that run task types, one child each; nothing of them is left behind."""
     first = make_worker(conf={**CONF, **conf}, concurrency=1)
-    shared = ("task_default_queue", "control_exchange", "event_exchange")
-    same = {name: first.conf[name] for name in shared}
-    others = [make_worker(conf={**CONF, **conf, **same}, concurrency=1) for _ in range(workers - 1)]
+    others = [
+        make_worker(conf={**CONF, **conf, **first.shared}, concurrency=1)
+        for _ in range(workers - 1)
+    ]
     with contextlib.ExitStack() as stack:
         for worker in (first, *others):
             stack.enter_context(worker)

@@ -234,6 +234,12 @@ class CeleryWorker:
             lambda: len(pids := sorted(self.children())) == count and pids, f"{count} children"
         )
 
+    @property
+    def shared(self) -> dict[str, Any]:
+        """Settings for another worker of the same queue and the same deployment."""
+        names = ("task_default_queue", "control_exchange", "event_exchange")
+        return {name: self.conf[name] for name in names}
+
     # ── giving it work ───────────────────────────────────────────────────────────────────
 
     def task(self, name: str) -> Any:
